@@ -1,0 +1,7 @@
+"""`python -m banguard` starts the server."""
+
+import sys
+
+from banguard.cli.server import main
+
+sys.exit(main())

@@ -1,0 +1,187 @@
+"""
+Frozen dataclasses: Config, ServerConfig, JailConfig, FilterConfig, ActionConfig.
+
+They hold typed values after all files were merged and expanded. The defaults here are those of an option that no file
+names. Durations are seconds; -1 as a ban time means for ever.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+_EMPTY: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value stands: file and line (from 1)."""
+
+    path: str
+    line: int
+
+
+class Severity(enum.Enum):
+    """How bad a problem is: an error makes its jail (or the server) unusable, a warning does not."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong in the configuration; *jail* is empty when it concerns the server as a whole."""
+
+    severity: Severity
+    message: str
+    jail: str = ""
+    place: Place | None = None
+
+    def __str__(self) -> str:
+        where = f"{self.place.path}:{self.place.line}: " if self.place else ""
+        jail = f"[{self.jail}] " if self.jail else ""
+        return f"{where}{self.severity.value}: {jail}{self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class FilterConfig:
+    """
+    A filter as one jail uses it (options of the jail already put over those of the filter).
+
+    Regexes still hold their tags (`<HOST>`, `<F-USER>`); `matching` expands and compiles them. *places* gives file and
+    line of `failregex[0]`, `ignoreregex[0]`, `prefregex`, `datepattern`, … for error messages.
+    """
+
+    name: str = ""
+    prefregex: str = ""
+    failregex: tuple[str, ...] = ()
+    ignoreregex: tuple[str, ...] = ()
+    maxlines: int = 1
+    datepattern: str | None = None
+    journalmatch: tuple[tuple[str, ...], ...] = ()
+    logtype: str = "file"
+    options: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+    path: str = ""
+    places: Mapping[str, Place] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class ActionKind(enum.Enum):
+    """What carries an action out: shell text, a Python file of the user, or a class of ours."""
+
+    COMMAND = "command"
+    PYTHON = "python"
+    NATIVE = "native"
+
+
+@dataclass(frozen=True, slots=True)
+class ActionConfig:
+    """
+    One action of one jail.
+
+    *name* is unique within the jail (`actname`), *file* is the name in action.d. *commands* maps `actionstart`,
+    `actionban`, … (also `actionban?family=inet6`) to shell text with its run-time tags; *properties* are the tags
+    ([Init] and bracket options, also `blocktype?family=inet6`), `name` among them. For a Python action *properties*
+    are its keyword arguments. For a native one *native* names the class in the table of `banguard.actions.base` and
+    *properties* are its parameters. *start_on_demand* None means: by whether any option is conditional.
+    """
+
+    name: str
+    file: str
+    kind: ActionKind = ActionKind.COMMAND
+    commands: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+    properties: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+    native: str = ""
+    path: str = ""
+    norestored: bool = False
+    start_on_demand: bool | None = None
+    repair_on_unban: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LogPath:
+    """One entry of `logpath`: a path or shell glob, and whether to begin at the end of what is there."""
+
+    pattern: str
+    tail: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BantimeIncrement:
+    """How ban times grow for hosts that come back (`bantime.…`)."""
+
+    enabled: bool = False
+    factor: float = 1.0
+    formula: str = ""
+    multipliers: tuple[int, ...] = ()
+    maxtime: float | None = None
+    rndtime: float | None = None
+    overalljails: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoreCache:
+    """`ignorecache`: remember the verdict of the ignore rules under a key."""
+
+    key: str
+    max_count: int = 100
+    max_time: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class JailConfig:
+    """Everything about one enabled jail."""
+
+    name: str
+    filter: FilterConfig = field(default_factory=FilterConfig)
+    backend: str = "auto"
+    backend_options: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+    logpath: tuple[LogPath, ...] = ()
+    skip_if_nologs: bool = False
+    systemd_if_nologs: bool = True
+    logencoding: str = "auto"
+    logtimezone: str | None = None
+    maxretry: int = 3
+    maxmatches: int = 5
+    findtime: float = 600.0
+    bantime: int = 600
+    increment: BantimeIncrement = field(default_factory=BantimeIncrement)
+    ignoreself: bool = True
+    ignoreip: tuple[str, ...] = ()
+    ignorecommand: str = ""
+    ignorecache: IgnoreCache | None = None
+    usedns: str = "warn"
+    actions: tuple[ActionConfig, ...] = ()
+    places: Mapping[str, Place] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """`banguard.conf` (or `fail2ban.conf` where there is none) and the command line over it."""
+
+    loglevel: str = "INFO"
+    logtarget: str = "STDERR"
+    syslogsocket: str = "auto"
+    socket: str = "/run/banguard/banguard.sock"
+    pidfile: str = "/run/banguard/banguard.pid"
+    allowipv6: str = "auto"
+    dbfile: str = "/var/lib/banguard/banguard.sqlite3"
+    dbmaxmatches: int = 10
+    dbpurgeage: float = 86400.0
+    stacksize: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration: the server, the jails that can run, and everything that is wrong."""
+
+    directory: str
+    server: ServerConfig = field(default_factory=ServerConfig)
+    jails: Mapping[str, JailConfig] = field(default_factory=lambda: MappingProxyType({}))
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The problems that make a jail, or the server, unusable."""
+        return tuple(problem for problem in self.problems if problem.severity is Severity.ERROR)

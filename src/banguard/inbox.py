@@ -1,0 +1,84 @@
+"""Bounded queue between two threads; every hand-off uses it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Inbox(Generic[T]):
+    """
+    First in, first out, with a limit: a full inbox makes the sender wait, so nothing is ever dropped.
+
+    The lock is needed because sender and receiver are different threads. Messages are batches (a block of lines,
+    a report), never single lines. `wait_seconds` counts how long senders stood waiting.
+    """
+
+    def __init__(self, limit: int = 64) -> None:
+        self._limit = limit
+        self._items: deque[T] = deque()
+        self._lock = threading.Lock()
+        self._filled = threading.Condition(self._lock)
+        self._emptied = threading.Condition(self._lock)
+        self._closed = False
+        self.wait_seconds = 0.0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def put(self, item: T, timeout: float | None = None) -> bool:
+        """Add *item*, waiting while full; return False when closed or when *timeout* seconds were not enough."""
+        with self._lock:
+            if len(self._items) >= self._limit and not self._closed:
+                began = time.monotonic()  # noqa: TID251  a lock's own waiting time, not a decision about time
+                self._emptied.wait_for(lambda: len(self._items) < self._limit or self._closed, timeout)
+                self.wait_seconds += time.monotonic() - began  # noqa: TID251
+            if self._closed or len(self._items) >= self._limit:
+                return False
+            self._items.append(item)
+            self._filled.notify()
+            return True
+
+    def put_front(self, item: T) -> None:
+        """Add *item* before all others, even when full: for the word of an operator, which must not wait for a flood."""
+        with self._lock:
+            if not self._closed:
+                self._items.appendleft(item)
+                self._filled.notify()
+
+    def get(self, timeout: float | None = None) -> T | None:
+        """Take the oldest item, waiting up to *timeout* seconds (None: for ever); None when time is over or closed."""
+        with self._lock:
+            if not self._items:
+                self._filled.wait_for(lambda: self._items or self._closed, timeout)
+            if not self._items:
+                return None
+            item = self._items.popleft()
+            self._emptied.notify()
+            return item
+
+    def get_all(self, timeout: float | None = None) -> list[T]:
+        """Take all that waits, waiting up to *timeout* seconds for the first; an empty list when nothing came."""
+        with self._lock:
+            if not self._items:
+                self._filled.wait_for(lambda: self._items or self._closed, timeout)
+            items = list(self._items)
+            self._items.clear()
+            self._emptied.notify_all()
+            return items
+
+    def close(self) -> None:
+        """Refuse further items and wake everybody; what is inside can still be taken."""
+        with self._lock:
+            self._closed = True
+            self._filled.notify_all()
+            self._emptied.notify_all()
