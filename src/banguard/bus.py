@@ -14,7 +14,7 @@ Observer = Callable[[Fact], None]
 
 
 class Bus:
-    """Tells every observer of every fact, in the thread that publishes; observers only put it into a queue of theirs."""
+    """Tells every observer of every fact, in the thread that publishes; an observer only puts it into its queue."""
 
     def __init__(self) -> None:
         self._observers: tuple[Observer, ...] = ()
@@ -34,5 +34,5 @@ class Bus:
         for observer in self._observers:
             try:
                 observer(fact)
-            except Exception:  # noqa: BLE001  an observer must never harm the stage that publishes
+            except Exception:  # an observer must never harm the stage that publishes
                 logger.exception("An observer failed on %s", type(fact).__name__)

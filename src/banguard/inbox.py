@@ -49,7 +49,7 @@ class Inbox(Generic[T]):
             return True
 
     def put_front(self, item: T) -> None:
-        """Add *item* before all others, even when full: for the word of an operator, which must not wait for a flood."""
+        """Add *item* before all others, even when full: an operator's word must not wait for a flood."""
         with self._lock:
             if not self._closed:
                 self._items.appendleft(item)

@@ -17,6 +17,10 @@ from types import MappingProxyType
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
+def _nothing() -> Mapping[str, str]:
+    return NOTHING
+
+
 # ---- sources → jails
 
 
@@ -76,7 +80,7 @@ class BanDecision:
     at: float
     failures: int
     matches: tuple[str, ...] = ()
-    data: Mapping[str, str] = NOTHING
+    data: Mapping[str, str] = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ class FailureState:
     host: str
     times: tuple[float, ...]
     matches: tuple[str, ...] = ()
-    data: Mapping[str, str] = NOTHING
+    data: Mapping[str, str] = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,7 @@ class Ban:
     origin: Origin = Origin.LOCAL
     failures: int = 0
     matches: tuple[str, ...] = ()
-    data: Mapping[str, str] = NOTHING
+    data: Mapping[str, str] = field(default_factory=_nothing)
 
     @property
     def bantime(self) -> int:

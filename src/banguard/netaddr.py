@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 _V4_MAPPED = b"\x00" * 10 + b"\xff\xff"
 _V4_STRICT = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}\Z", re.ASCII)
@@ -110,7 +110,7 @@ def reverse(host: str) -> str:
 
 
 def network_of(host: str, prefix: int) -> str:
-    """Return the network of *prefix* bits around the address *host*; the address itself when that is its whole length."""
+    """Return the network of *prefix* bits around *host*; the address itself when that is its whole length."""
     packed = _packed(host.partition("/")[0])
     if packed is None or prefix >= len(packed) * 8:
         return host
@@ -163,7 +163,7 @@ class AddressSet:
     def __len__(self) -> int:
         return len(self._single) + sum(len(networks) for networks in self._networks.values())
 
-    def __iter__(self) -> Iterable[str]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[str]:
         yield from sorted(self._single)
         for (_, prefix), networks in sorted(self._networks.items()):
             yield from (f"{_text(packed)}/{prefix}" for packed in sorted(networks))
