@@ -1,0 +1,1 @@
+"""Ask and command a running server."""
