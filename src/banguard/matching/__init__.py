@@ -1,0 +1,7 @@
+"""Pure text work: no threads, no files, no clock."""
+
+from __future__ import annotations
+
+from banguard.matching.rules import DatedLine, FilterRules, LineResult, Match
+
+__all__ = ["DatedLine", "FilterRules", "LineResult", "Match"]
