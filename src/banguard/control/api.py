@@ -211,7 +211,8 @@ class ServerApi(Protocol):
         """
         End the bans of exactly these *hosts* in *jail* (None: in all jails).
 
-        The store forgets them too, banned at present or not. Returns for each host that was banned the number of jails it was banned in; hosts that were not are left out.
+        The store forgets them too, banned at present or not. Returns for each
+        host that was banned the number of jails it was banned in; hosts that were not are left out.
         Raises `unknown_jail`.
         """
         ...
