@@ -82,3 +82,42 @@ class Inbox(Generic[T]):
             self._closed = True
             self._filled.notify_all()
             self._emptied.notify_all()
+
+
+class Slot(Generic[T]):
+    """
+    The place for the reply to one message: the sender waits on it, the receiver fills it once.
+
+    A receiver that cannot carry the message out puts the error in, which is then raised where the sender waits.
+    """
+
+    __slots__ = ("_done", "_error", "_value")
+
+    def __init__(self) -> None:
+        self._done = threading.Event()
+        self._value: T | None = None
+        self._error: Exception | None = None
+
+    def put(self, value: T) -> None:
+        """Fill the slot and wake the sender."""
+        self._value = value
+        self._done.set()
+
+    def fail(self, error: Exception) -> None:
+        """Let `wait` raise *error*; of no effect on a slot that is filled."""
+        if not self._done.is_set():
+            self._error = error
+            self._done.set()
+
+    @property
+    def filled(self) -> bool:
+        """Whether there is a reply."""
+        return self._done.is_set()
+
+    def wait(self, timeout: float | None = None) -> T:
+        """Return the reply; TimeoutError when none came within *timeout* seconds, or the receiver's own error."""
+        if not self._done.wait(timeout):
+            raise TimeoutError("no reply in time")
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[return-value]  # put() gave a T

@@ -1,0 +1,1 @@
+"""From candidate lines to ban decisions."""
