@@ -1,0 +1,161 @@
+"""Rules that need earlier lines: maxlines windows and session ids."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+
+# A session that is silent for so long is over.
+SESSION_SECONDS = 300.0
+# fail2ban keeps 100 and loses sessions when more are open at a time; an entry takes about 1 KiB.
+SESSION_LIMIT = 10_000
+# More lines of one session than any action could show are not kept.
+SESSION_LINES = 64
+
+_IDENTITY = ("ip4", "ip6", "dns", "fid")
+_SKIPPED = re.compile(r"skiplines\d+\Z")
+
+
+class _Session:
+    """What is known of one session."""
+
+    __slots__ = ("at", "data", "lines", "pending", "quiet", "quiet_lines", "users")
+
+    def __init__(self, data: dict[str, object], at: float) -> None:
+        self.data = data
+        self.at = at
+        self.users: set[object] = set()
+        self.lines: list[str] = []  # of a failure whose host is not known yet, or which was just reported
+        self.quiet_lines: list[str] = []  # of matches that are no failure by themselves
+        self.quiet = False  # the last match was no failure
+        self.pending = False  # the last match was a failure of a host not known yet
+
+
+class Sessions:
+    """
+    Failures that several lines of one session make together.
+
+    The lines of a session share the text of `<F-MLFID>`. A line may be no failure by itself (`nofail`), may tell that
+    access was gained after all (`mlfgained`) or that the session is over (`mlfforget`). Two users in one session make
+    a failure of it all the same. Holds at most *limit* sessions; the one silent for longest goes first, and `lost`
+    counts those that went before they were silent for *seconds*. Not thread-safe.
+    """
+
+    def __init__(self, *, limit: int = SESSION_LIMIT, seconds: float = SESSION_SECONDS) -> None:
+        self._limit = limit
+        self._seconds = seconds
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self.lost = 0
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def add(
+        self, key: str, data: dict[str, object], line: str, now: float
+    ) -> tuple[dict[str, object], tuple[str, ...]] | None:
+        """
+        Take a match of session *key*; return the data and the lines of the failure it makes, None when it makes none.
+
+        *data* are the groups of the match, *line* is the original line, *now* the wall clock in seconds.
+        """
+        gained = bool(data.get("mlfgained"))
+        over = bool(data.pop("mlfforget", None))
+        quiet = gained or bool(data.get("nofail"))
+        session = self._find(key, now)
+        if session is None:
+            session = _Session(dict(data), now)
+            if not over:
+                self._keep(key, session)
+        else:
+            if gained:
+                session.pending = False
+            if not session.quiet and not session.pending:
+                session.lines.clear()
+            session.data.update((name, value) for name, value in data.items() if value is not None)
+            if over:
+                del self._sessions[key]
+        user = data.get("user")
+        if user:
+            session.users.add(user)
+        if session.pending or len(session.users) > 1:
+            quiet = gained = session.pending = False
+        session.quiet = quiet
+        if quiet:
+            if not over:
+                session.quiet_lines.append(line)
+                del session.quiet_lines[:-SESSION_LINES]
+            return None
+        session.lines[:0] = session.quiet_lines
+        session.quiet_lines.clear()
+        if not gained:
+            session.lines.append(line)
+        del session.lines[:-SESSION_LINES]
+        if not any(session.data.get(name) for name in _IDENTITY):
+            session.pending = True
+            return None
+        return dict(session.data), tuple(session.lines)
+
+    def _find(self, key: str, now: float) -> _Session | None:
+        session = self._sessions.get(key)
+        if session is None:
+            return None
+        if session.at <= now - self._seconds:
+            del self._sessions[key]
+            return None
+        session.at = now
+        self._sessions.move_to_end(key)
+        return session
+
+    def _keep(self, key: str, session: _Session) -> None:
+        while self._sessions:
+            oldest = next(iter(self._sessions.values()))
+            stale = oldest.at <= session.at - self._seconds
+            if not stale and len(self._sessions) < self._limit:
+                break
+            self._sessions.popitem(last=False)
+            self.lost += not stale
+        self._sessions[key] = session
+
+
+class LineWindow:
+    """
+    The last *maxlines* lines, matched as one text; lines that took part in a match leave it.
+
+    Each line is held as its text without the date and as the original. Lines that `<SKIPLINES>` passed over stay.
+    """
+
+    def __init__(self, maxlines: int) -> None:
+        self._maxlines = maxlines
+        self._lines: list[tuple[str, str]] = []
+
+    def add(self, text: str, line: str) -> str:
+        """Take a line, let go the oldest if there are too many, and return the whole subject, each line ended."""
+        self._lines.append((text + "\n", line))
+        del self._lines[: -self._maxlines]
+        return "".join(text for text, _ in self._lines)
+
+    def matched(self, found: re.Match[str]) -> tuple[int, ...]:
+        """Return the indices of the lines that the match *found* covers; it is a match of the subject given last."""
+        begin, end = found.span()
+        if found[0].startswith("\n") and end > begin + 1:
+            begin += 1  # the end of a line that is not meant itself
+        skipped = [found.span(name) for name in found.re.groupindex if _SKIPPED.match(name)]
+        indices = []
+        start = 0
+        for index, (text, _) in enumerate(self._lines):
+            stop = start + len(text)
+            touched = start < max(end, begin + 1) and stop > begin
+            if touched and not any(left <= start and stop <= right for left, right in skipped):
+                indices.append(index)
+            start = stop
+        return tuple(indices)
+
+    def texts(self, indices: tuple[int, ...]) -> str:
+        """Return the text of these lines, each ended."""
+        return "".join(self._lines[index][0] for index in indices)
+
+    def take(self, indices: tuple[int, ...]) -> tuple[str, ...]:
+        """Remove these lines and return them as they were written."""
+        taken = tuple(self._lines[index][1] for index in indices)
+        self._lines = [line for index, line in enumerate(self._lines) if index not in indices]
+        return taken

@@ -1,0 +1,144 @@
+"""Compile one regex of a filter."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+
+from banguard.errors import PatternError
+from banguard.matching.tags import expand, group_name
+
+# The groups that say who it was. A failregex needs one of them, its prefregex may hold it.
+ID_GROUPS = frozenset({"fid", "ip4", "ip6", "dns", "mlfid"})
+
+
+# The lexical parts of a regex: first those in which brackets and bars mean themselves, then those in which they do not.
+_PARTS = r"""
+    \\. | \[\^?\]?(?:\\.|[^\]\\])*\] | \(\?\#[^)]*\)
+    | (?P<flags>\(\?[aiLmsux]+\)) | (?P<open>\() | (?P<close>\)) | (?P<bar>\|)
+"""
+_TOKEN = re.compile(_PARTS, re.VERBOSE | re.DOTALL)
+_TOKEN_VERBOSE = re.compile(_PARTS + r"| \#[^\n]*", re.VERBOSE | re.DOTALL)
+_SCOPED = re.compile(r"\((?:\?:)?\(\?(?P<flags>[aiLmsux]+)\)")
+_MERGED = re.compile(r"(?P<how>alt|tuple)_(?P<target>.+?)(?:_\d+)?\Z")
+
+
+def scope_flags(regex: str) -> str:
+    """Turn a global flag directly behind an opening group, `((?i)…)` or `(?:(?i)…)`, into `(?i:…)`."""
+    if "(?" not in regex:
+        return regex
+    pieces: list[str] = []
+    position = 0
+    for token in _TOKEN.finditer(regex):
+        scoped = _SCOPED.match(regex, token.start()) if token["open"] and token.start() >= position else None
+        if scoped:
+            pieces += (regex[position : token.start()], f"(?{scoped['flags']}:")
+            position = scoped.end()
+    return "".join(pieces) + regex[position:]
+
+
+def hoist_flags(regex: str) -> str:
+    r"""
+    Move global flags from anywhere in *regex* to its start.
+
+    Python took `\.(?i)(jpg|png)` until 3.10, and the flag held for the whole regex; 3.11 refuses it (docs.python.org,
+    "What's New In Python 3.11").
+    """
+    flags: set[str] = set()
+    for token in _TOKEN.finditer(regex):
+        flags.update((token["flags"] or "")[2:-1])
+    if not flags:
+        return regex
+    tokens = _TOKEN_VERBOSE if "x" in flags else _TOKEN
+    text = tokens.sub(lambda token: "" if token["flags"] else token[0], regex)
+    return f"(?{''.join(sorted(flags))}){text}"
+
+
+def is_anchored(regex: str) -> bool:
+    """Tell whether *regex*, without re.MULTILINE, can match only at the start of its subject. May say no too often."""
+    flags = re.match(r"\(\?([aiLsu]+)\)", regex)
+    if flags:
+        regex = regex[flags.end() :]
+    if not regex.startswith(("^", r"\A")) or re.match(r"(?:\^|\\A)[*?+{]", regex):
+        return False
+    depth = 0
+    for token in _TOKEN.finditer(regex):
+        if token["flags"]:
+            return False
+        if token["open"]:
+            depth += 1
+        elif token["close"]:
+            depth -= 1
+        elif token["bar"] and depth == 0:
+            return False
+    return True
+
+
+def _merges(groups: frozenset[str]) -> tuple[tuple[str, str, bool], ...]:
+    """List what is merged after a match, in the order of the names: group, target, and whether it is a tuple part."""
+    found = ((name, _MERGED.match(name)) for name in sorted(groups))
+    return tuple((name, group_name(how["target"]), how["how"] == "tuple") for name, how in found if how)
+
+
+class Pattern:
+    """
+    A regex of a filter, compiled: *text* as the user wrote it, *regex* with its tags expanded.
+
+    `find` searches a subject; *groups* are the names of its groups; *hits* counts its matches, for the tester.
+    """
+
+    __slots__ = ("_merges", "find", "groups", "hits", "regex", "text")
+
+    def __init__(self, text: str, compiled: re.Pattern[str]) -> None:
+        self.text = text
+        self.regex = compiled.pattern
+        self.groups = frozenset(compiled.groupindex)
+        self.hits = 0
+        self._merges = _merges(self.groups)
+        # `search` tries an anchored regex at every character; `match` gives the same answer after the first.
+        anchored = not compiled.flags & (re.MULTILINE | re.VERBOSE) and is_anchored(self.regex)
+        self.find: Callable[[str], re.Match[str] | None] = compiled.match if anchored else compiled.search
+
+    def data(self, found: re.Match[str]) -> dict[str, object]:
+        """
+        Return the named groups of a match, alternatives and compound values merged.
+
+        `alt_user` and `alt_user_2` fill `user` when that is missing or empty, the first by name wins. `tuple_user`
+        makes `user` a tuple of what it was and what it captured.
+        """
+        data: dict[str, object] = found.groupdict()  # type: ignore[assignment]  # str is an object
+        for name, target, compound in self._merges:
+            if compound:
+                before = data.get(target)
+                data[target] = (*(before if isinstance(before, tuple) else (before,)), data[name])
+            elif data[name] and not data.get(target):
+                data[target] = data[name]
+        return data
+
+
+def compile_pattern(text: str, *, names: bool = True, multiline: bool = False) -> Pattern:
+    """
+    Compile *text*, a regex with tags; *names*: as in `expand`; *multiline*: `^` and `$` hold at each line.
+
+    Raise PatternError when it is empty or no regex.
+    """
+    if not text:
+        raise PatternError("empty regex", pattern=text)
+    regex = scope_flags(expand(text, names=names))
+    flags = re.MULTILINE if multiline else re.NOFLAG
+    with warnings.catch_warnings():
+        # What Python warns of ("possible nested set") works as it always did.
+        warnings.simplefilter("ignore")
+        try:
+            try:
+                compiled = re.compile(regex, flags)
+            except re.error as error:
+                hoisted = hoist_flags(regex)
+                if hoisted == regex:
+                    raise error
+                compiled = re.compile(hoisted, flags)
+        except (re.error, ValueError, OverflowError, RecursionError) as error:
+            reason = error.msg if isinstance(error, re.error) else str(error)
+            raise PatternError(f"cannot compile regex {text!r}: {reason}", pattern=text) from None
+    return Pattern(text, compiled)
