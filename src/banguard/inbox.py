@@ -25,6 +25,7 @@ class Inbox(Generic[T]):
         self._filled = threading.Condition(self._lock)
         self._emptied = threading.Condition(self._lock)
         self._closed = False
+        self._refused_at: float | None = None
         self.wait_seconds = 0.0
 
     def __len__(self) -> int:
@@ -44,6 +45,25 @@ class Inbox(Generic[T]):
                 self.wait_seconds += time.monotonic() - began  # noqa: TID251
             if self._closed or len(self._items) >= self._limit:
                 return False
+            self._items.append(item)
+            self._filled.notify()
+            return True
+
+    def offer(self, item: T) -> bool:
+        """
+        Add *item* if there is room; return whether it was taken.
+
+        For a sender that serves others meanwhile and comes again: the time from a refusal to the next success counts
+        as waiting.
+        """
+        with self._lock:
+            if self._closed or len(self._items) >= self._limit:
+                if self._refused_at is None:
+                    self._refused_at = time.monotonic()  # noqa: TID251  as in put
+                return False
+            if self._refused_at is not None:
+                self.wait_seconds += time.monotonic() - self._refused_at  # noqa: TID251
+                self._refused_at = None
             self._items.append(item)
             self._filled.notify()
             return True
