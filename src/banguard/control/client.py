@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
+from typing import Self
 
 from banguard.control.protocol import (
     NO_PERMISSION,
@@ -41,7 +42,7 @@ class Connection:
             self._sock.close()
             raise _unreachable(path, error) from None
 
-    def __enter__(self) -> Connection:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
