@@ -169,8 +169,8 @@ class AddressSet:
             yield from (f"{_text(packed)}/{prefix}" for packed in sorted(networks))
 
 
-def own_addresses() -> frozenset[str]:
-    """Return the addresses of this host: those of its interfaces where the system tells, and of its own name."""
+def interface_addresses() -> frozenset[str]:
+    """Return the addresses of this host's interfaces where the system tells, and those of loopback; asks no DNS."""
     found: set[str] = {"127.0.0.1", "::1"}
     with contextlib.suppress(OSError), open("/proc/net/if_inet6", encoding="ascii") as table:
         for line in table:
@@ -183,6 +183,12 @@ def own_addresses() -> frozenset[str]:
                 last = line.split()[-1]
             elif "/32 host LOCAL" in line and last:
                 found.add(last)
+    return frozenset(found)
+
+
+def own_addresses() -> frozenset[str]:
+    """Return the addresses of this host: those of its interfaces, and those of its own name (asks DNS, may block)."""
+    found = set(interface_addresses())
     for name in {"localhost", socket.gethostname(), socket.getfqdn()}:
         with contextlib.suppress(OSError, UnicodeError):
             for info in socket.getaddrinfo(name, None):

@@ -2,24 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import codecs
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from banguard import netaddr
 from banguard.clock import Clock
 from banguard.config.schema import JailConfig
+from banguard.jails.counter import FailureCounter
 from banguard.jails.ignore import IgnoreRules
 from banguard.jails.resolver import Resolver
-from banguard.model import Candidates, Cursor, Fact, FailureState, JailReport, JailStats
+from banguard.jails.timepolicy import OnceADay, TimePolicy, clock_text
+from banguard.model import (
+    BanDecision,
+    Candidates,
+    Cursor,
+    Fact,
+    FailureFound,
+    FailureState,
+    JailReport,
+    JailStats,
+)
 
 if TYPE_CHECKING:
-    from banguard.matching import FilterRules
+    from banguard.matching import DatedLine, FilterRules, Match
+
+logger = logging.getLogger("banguard.filter")
+observer_logger = logging.getLogger("banguard.observer")
 
 Offender = Callable[[str], tuple[int, float] | None]
 """Tells how often a host was banned here before and when last (epoch seconds); None when never."""
 
+_GO_ON_EVERY = 0.25
+_EXPIRE_EVERY = 10.0
+_TRACEBACK_EVERY = 60.0
+_LOOK_BACK_LINES = 64
+_LOOK_BACK_BYTES = 8192
+
+
+def printable(text: str) -> str:
+    """Return *text* fit for one line of a log: control characters (from a hostile log) are written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+class _Decoder:
+    """Bytes of one line to text in the log's encoding; `auto` is UTF-8."""
+
+    def __init__(self, encoding: str) -> None:
+        self.encoding = "utf-8" if encoding.lower() == "auto" else encoding
+        codecs.lookup(self.encoding)
+        # In UTF-16 and UTF-32 a newline byte can be half of another character: lines are cut after decoding.
+        self.is_wide = "\n".encode(self.encoding)[-1:] != b"\n" or len("\n".encode(self.encoding)) > 1
+
+    def text(self, line: bytes) -> tuple[str, bool]:
+        """Return the text without its line end, and whether all of it could be decoded."""
+        try:
+            return line.decode(self.encoding).rstrip("\r\n"), True
+        except UnicodeError:
+            return line.decode(self.encoding, "replace").rstrip("\r\n"), False
+
 
 class Jail:
-    """Turns candidate lines into failures and ban decisions. Used by one thread."""
+    """
+    Turns candidate lines into failures and ban decisions. Used by one thread.
+
+    Per line: decode, find the date, decide at which time the line counts (see `timepolicy`), match, resolve host names
+    (`usedns`), ask the ignore rules, count. A line that makes any of this fail is logged, counted and passed over.
+
+    With `bantime.increment` a failure of a host that was banned c times before counts as 2 ** (min(c, 20) - 1) + 1
+    failures (2, 3, 5, 9, …), at most maxretry; not so when the line is older than the last ban, being read again.
+    """
 
     def __init__(
         self,
@@ -32,13 +87,77 @@ class Jail:
         publish: Callable[[Fact], None],
         offender: Offender | None = None,
     ) -> None:
-        """*offender* is asked for each failure when `bantime.increment` is on: known offenders count more."""
-        raise NotImplementedError
+        """
+        *offender* is asked for each failure when `bantime.increment` is on: known offenders count more.
+
+        Raises LookupError for an unknown `logencoding`.
+        """
+        self._config = config
+        self._rules = rules
+        self._clock = clock
+        self._ignore = ignore
+        self._resolver = resolver
+        self._publish = publish
+        self._offender = offender
+        self._decoder = _Decoder(config.logencoding)
+        self._journal_decoder = _Decoder("utf-8")
+        self._policy = TimePolicy(config.name, config.findtime)
+        self._counter = FailureCounter(maxretry=config.maxretry, findtime=config.findtime, maxmatches=config.maxmatches)
+        self._once = OnceADay()
+        self._cursors: dict[str, Cursor] = {}
+        self._moved: dict[str, None] = {}
+        self._decisions: list[BanDecision] = []
+        self._last_date: dict[str, float] = {}
+        self._tails: dict[str, bytes] = {}
+        self._lines = 0
+        self._matched = 0
+        self._ignored = 0
+        self._errors = 0
+        self._traceback_at = float("-inf")
+        self._expired_at = float("-inf")
+
+    # ---- the settings
 
     @property
     def name(self) -> str:
         """The jail's name."""
-        raise NotImplementedError
+        return self._config.name
+
+    @property
+    def config(self) -> JailConfig:
+        """The configuration in force."""
+        return self._config
+
+    @property
+    def rules(self) -> FilterRules:
+        """The rules in force."""
+        return self._rules
+
+    @property
+    def ignore(self) -> IgnoreRules:
+        """The ignore rules in force."""
+        return self._ignore
+
+    @property
+    def dropped_hosts(self) -> int:
+        """How many hosts the failure counter dropped because there were too many."""
+        return self._counter.dropped
+
+    def reconfigure(
+        self, config: JailConfig, rules: FilterRules | None = None, ignore: IgnoreRules | None = None
+    ) -> None:
+        """Put a new configuration in force; counts and positions stay. Raises LookupError for an unknown encoding."""
+        decoder = _Decoder(config.logencoding)
+        self._decoder = decoder
+        self._config = config
+        self._policy.findtime = config.findtime
+        self._counter.configure(maxretry=config.maxretry, findtime=config.findtime, maxmatches=config.maxmatches)
+        if rules is not None:
+            self._rules = rules
+        if ignore is not None:
+            self._ignore = ignore
+
+    # ---- lines
 
     def feed(self, candidates: Candidates, go_on: Callable[[], bool] | None = None) -> bool:
         """
@@ -47,28 +166,306 @@ class Jail:
         A block that takes long (host names, `ignorecommand`) calls *go_on* between lines about four times a second;
         when that says False the block is given up and False is returned: no further report must then be made.
         """
-        raise NotImplementedError
+        log, live = candidates.log, candidates.live
+        monotonic = self._clock.monotonic
+        ask_at = monotonic() + _GO_ON_EVERY
+        for start, line, given_time in self._pieces(candidates):
+            if go_on is not None and monotonic() >= ask_at:
+                if not go_on():
+                    return False
+                ask_at = monotonic() + _GO_ON_EVERY
+            self._lines += 1
+            try:
+                self._line(line, given_time, log, candidates.block, start, live=live)
+            except Exception as error:  # noqa: BLE001  one line must not cost the others
+                self._trouble(log, error)
+        if candidates.spans is not None and candidates.times is None:
+            self._tails[log] = candidates.block[-_LOOK_BACK_BYTES:]
+        self._cursors[log] = candidates.cursor
+        self._moved[log] = None
+        return True
+
+    def _pieces(self, candidates: Candidates) -> Iterator[tuple[int, str, float | None]]:
+        """Yield offset in the block, text and given time of each candidate line."""
+        block, spans, times = candidates.block, candidates.spans, candidates.times
+        if spans is None and times is None and self._decoder.is_wide:
+            text = self._decode(block, candidates.log, self._decoder)
+            for line in text.split("\n"):
+                yield 0, line.rstrip("\r"), None
+            return
+        if spans is None:
+            spans = tuple(_line_spans(block))
+        of_line = None
+        decoder = self._decoder if times is None else self._journal_decoder
+        if times is not None and len(times) != len(spans):
+            of_line = _line_numbers(block, spans)
+        for index, (start, end) in enumerate(spans):
+            given = None
+            if times is not None:
+                given = times[index if of_line is None else of_line[index]]
+            yield start, self._decode(block[start:end], candidates.log, decoder), given
+
+    def _decode(self, line: bytes, log: str, decoder: _Decoder) -> str:
+        text, whole = decoder.text(line)
+        if not whole and self._once.may(f"encoding {log}", self._clock.now()):
+            logger.warning(
+                "[%s] A line of %s is not %s text; what cannot be decoded is replaced. Check logencoding. The line: %r",
+                self.name,
+                log,
+                decoder.encoding,
+                line[:200],
+            )
+        return text
+
+    def _line(self, line: str, given_time: float | None, log: str, block: bytes, start: int, *, live: bool) -> None:
+        now = self._clock.now()
+        dated = self._rules.date(line, now, given_time)
+        at: float | None
+        if dated.time is not None:
+            at = self._policy.dated(dated.time, now, live=live)
+            self._last_date[log] = dated.time
+            if at is None:
+                return
+        else:
+            at = self._policy.undated(self._last_date.get(log), now, live=live)
+        result = self._rules.match(dated, at)
+        if result.status == "matched":
+            self._matched += 1
+            if dated.time is None:
+                at = self._undated(log, block, start, now, live=live)
+            if at is not None:
+                for match in result.matches:
+                    self._failure(match, at, now, dated)
+        elif result.status == "ignored":
+            self._ignored += 1
+
+    def _undated(self, log: str, block: bytes, start: int, now: float, *, live: bool) -> float | None:
+        """Return the time of a matching line without a date."""
+        last = self._look_back(block[max(0, start - _LOOK_BACK_BYTES) : start], now)
+        if last is None and log in self._tails:
+            last = self._look_back(self._tails[log], now)
+        if last is None:
+            last = self._last_date.get(log)
+        at = self._policy.undated(last, now, live=live)
+        if at is None or last is None or at != min(last, now):
+            self._policy.warn_undated(now, counted=at is not None)
+        return at
+
+    def _look_back(self, piece: bytes, now: float) -> float | None:
+        """Return the date of the last dated line of *piece*, whose lines the prefilter may have kept from here."""
+        if self._decoder.is_wide:
+            return None
+        for line in reversed(piece.split(b"\n")[-_LOOK_BACK_LINES:]):
+            if line:
+                date = self._rules.date(self._decoder.text(line)[0], now).time
+                if date is not None:
+                    return date
+        return None
+
+    def _trouble(self, log: str, error: Exception) -> None:
+        self._errors += 1
+        now = self._clock.monotonic()
+        with_traceback = now >= self._traceback_at + _TRACEBACK_EVERY
+        if with_traceback:
+            self._traceback_at = now
+        logger.error(
+            "[%s] A line of %s could not be processed and is passed over: %r",
+            self.name,
+            log,
+            error,
+            exc_info=error if with_traceback else None,
+        )
+
+    # ---- failures
+
+    def _failure(self, match: Match, at: float, now: float, dated: DatedLine) -> None:
+        data = {key: value for key, value in match.groups.items() if value is not None}
+        if match.kind == "name":
+            for host in self._resolve(match.id):
+                self._found(host, min(at, now), match.lines, data, dated.line)
+            return
+        if match.kind == "id" and "ip" not in data:
+            address = netaddr.canonical(match.host)
+            if address is not None and address != match.id:
+                data["ip"] = address
+        self._found(match.id, min(at, now), match.lines, data, dated.line)
+
+    def _resolve(self, name: str) -> tuple[str, ...]:
+        address = netaddr.canonical(name)
+        if address is not None:
+            return (address,)
+        usedns = self._config.usedns
+        if usedns == "raw":
+            return (name,)
+        if usedns not in {"yes", "warn"}:
+            return ()
+        hosts = self._resolver.addresses(name)
+        if usedns == "warn" and hosts:
+            logger.warning(
+                "[%s] Determined IP using DNS Lookup: %s = {%s}",
+                self.name,
+                printable(name),
+                ", ".join(f"'{host}'" for host in hosts),
+            )
+        return hosts
+
+    def _found(self, host: str, at: float, matches: Sequence[str], data: Mapping[str, str], line: str) -> None:
+        if self._is_ignored(host, at, matches, data):
+            return
+        logger.info("[%s] Found %s - %s", self.name, printable(host), clock_text(at))
+        self._count(host, at, matches, data)
+        self._publish(FailureFound(at, self.name, host, line))
+
+    def _count(self, host: str, at: float, matches: Sequence[str], data: Mapping[str, str], failures: int = 1) -> None:
+        extra = self._extra(host, at)
+        reached = self._counter.add(host, at, matches, data, failures=failures, extra=extra)
+        if reached is not None:
+            self._decisions.append(
+                BanDecision(self.name, host, reached.at, reached.failures, reached.matches, reached.data)
+            )
+
+    def _extra(self, host: str, at: float) -> int:
+        """Return by how much more than one a failure of *host* counts."""
+        if self._offender is None or not self._config.increment.enabled:
+            return 0
+        known = self._offender(host)
+        if known is None or known[0] < 1 or at <= known[1]:
+            return 0
+        count, maxretry = known[0], self._config.maxretry
+        weight = min((1 << min(count, 20) - 1) + 1, maxretry)
+        observer_logger.info(
+            "[%s] Found %s, bad - %s, %d # -> %d%s",
+            self.name,
+            printable(host),
+            clock_text(at),
+            count,
+            weight,
+            ", Ban" if weight >= maxretry else "",
+        )
+        return max(0, weight - 1)
+
+    def _is_ignored(self, host: str, at: float, matches: Sequence[str], data: Mapping[str, str]) -> bool:
+        reason = self._ignore.reason(host, lambda: self._tags(host, at, matches, data))
+        if reason is None:
+            return False
+        logger.info("[%s] Ignore %s by %s", self.name, printable(host), reason)
+        self._ignored += 1
+        return True
+
+    def _tags(self, host: str, at: float, matches: Sequence[str], data: Mapping[str, str]) -> dict[str, str]:
+        address = data.get("ip", host)
+        family = netaddr.family(address)
+        tags = {f"F-{key.upper()}": value for key, value in data.items()}
+        tags.update(
+            {
+                "ip": address,
+                "fid": host,
+                "family": "None" if family is None else f"inet{family}",
+                "ip-rev": netaddr.reverse(address),
+                "failures": "1",
+                "time": str(int(at)),
+                "matches": "\n".join(matches),
+                "jail.name": self.name,
+                "jail.found_total": str(self._counter.total),
+            }
+        )
+        return tags
 
     def attempt(self, host: str, lines: Sequence[str] = ()) -> int:
         """Count one failure of *host* per line, at least one; return 1, or 0 when the ignore rules spare it."""
-        raise NotImplementedError
+        now = self._clock.now()
+        host = netaddr.canonical(host) or host
+        matches = tuple(lines)
+        if self._is_ignored(host, now, matches, {}):
+            return 0
+        logger.info("[%s] Attempt %s - %s", self.name, printable(host), clock_text(now))
+        self._count(host, now, matches, {}, failures=max(1, len(matches)))
+        self._publish(FailureFound(now, self.name, host, matches[-1] if matches else ""))
+        return 1
+
+    # ---- what came of it
+
+    @property
+    def has_decisions(self) -> bool:
+        """Whether a report made now would hold decisions."""
+        return bool(self._decisions)
+
+    def urgent_report(self) -> JailReport | None:
+        """
+        Return the decisions alone, for use in the middle of a block; None when there are none.
+
+        Positions and counts follow with the block's own report. Should they never come, the block is read again, and
+        the same decisions then find their hosts banned.
+        """
+        if not self._decisions:
+            return None
+        report = JailReport(self.name, decisions=tuple(self._decisions))
+        self._decisions.clear()
+        return report
 
     def report(self) -> JailReport | None:
         """Return what came of everything fed since the last report; None when nothing did."""
-        raise NotImplementedError
+        self._expire()
+        failures = self._counter.changes()
+        if not (self._moved or failures or self._decisions):
+            return None
+        report = JailReport(
+            self.name,
+            cursors=tuple(self._cursors[log] for log in self._moved),
+            failures=failures,
+            decisions=tuple(self._decisions),
+        )
+        self._moved.clear()
+        self._decisions.clear()
+        return report
 
-    def reconfigure(self, config: JailConfig, rules: FilterRules | None = None, ignore: IgnoreRules | None = None) -> None:
-        """Put a new configuration in force; counts and positions stay."""
-        raise NotImplementedError
+    def _expire(self) -> None:
+        now = self._clock.monotonic()
+        if now >= self._expired_at + _EXPIRE_EVERY:
+            self._expired_at = now
+            self._counter.expire(self._clock.now())
 
     def restore(self, states: Sequence[FailureState]) -> None:
         """Take over what the failure counter held when the last report was made in an earlier run."""
-        raise NotImplementedError
+        self._counter.restore(states)
+        self._counter.expire(self._clock.now())
 
     def cursors(self) -> tuple[Cursor, ...]:
         """Return the positions behind the last lines counted, one per log."""
-        raise NotImplementedError
+        return tuple(self._cursors.values())
+
+    def forget_log(self, log: str) -> None:
+        """Forget what is kept of a log that is no longer read."""
+        for kept in (self._cursors, self._moved, self._last_date, self._tails):
+            kept.pop(log, None)
 
     def stats(self) -> JailStats:
         """Return the jail's numbers as of now."""
-        raise NotImplementedError
+        return JailStats(
+            currently_failed=self._counter.count(self._clock.now()),
+            total_failed=self._counter.total,
+            lines=self._lines,
+            matched=self._matched,
+            ignored=self._ignored,
+            errors=self._errors,
+        )
+
+
+def _line_spans(block: bytes) -> Iterator[tuple[int, int]]:
+    start = 0
+    while start < len(block):
+        end = block.find(b"\n", start)
+        if end < 0:
+            end = len(block)
+        yield start, end
+        start = end + 1
+
+
+def _line_numbers(block: bytes, spans: Sequence[tuple[int, int]]) -> list[int]:
+    """Return for each span the number (from 0) of its line in *block*."""
+    numbers, line, position = [], 0, 0
+    for start, _ in spans:
+        line += block.count(b"\n", position, start)
+        position = start
+        numbers.append(line)
+    return numbers

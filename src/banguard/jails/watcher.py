@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from banguard.clock import Clock
@@ -16,6 +16,16 @@ from banguard.model import Candidates, Cursor, JailReport, JailStats
 
 if TYPE_CHECKING:
     from banguard.matching import FilterRules
+
+REPORT_EVERY = 0.5
+"""Seconds between reports that hold no decision."""
+
+_LOOK_UP_EVERY = 2.0
+"""Seconds after which a jail without lines brings its numbers up to date."""
+
+
+class StoppedError(RuntimeError):
+    """The jail ended before it came to the command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +40,7 @@ class Attempt:
 @dataclass(frozen=True, slots=True)
 class Reconfigure:
     """
-    Put a new configuration in force; counts, sessions' failures and positions stay. None leaves that part as it is.
+    Put a new configuration in force; failure counts and positions stay. None leaves that part as it is.
 
     *rules* are compiled by the sender, so that a bad regex never gets here; they belong to the jail afterwards.
     """
@@ -74,21 +84,90 @@ class Watcher:
     (`inbox.put_front`), so they do not wait behind a flood of lines.
     """
 
-    def __init__(
-        self, jail: Jail, inbox: Inbox[Message], emit: Callable[[JailReport], None], clock: Clock
-    ) -> None:
+    def __init__(self, jail: Jail, inbox: Inbox[Message], emit: Callable[[JailReport], None], clock: Clock) -> None:
         """*emit* may block: the registry's inbox being full holds this jail up, and nobody else."""
-        raise NotImplementedError
+        self._jail = jail
+        self._inbox = inbox
+        self._emit = emit
+        self._clock = clock
+        self._idle = False
+        self._reported_at = float("-inf")
+        self._stats = jail.stats()
 
-    def run(self, stop: threading.Event) -> None:
-        """Thread body: until *stop* is set (and the inbox closed, which wakes it)."""
-        raise NotImplementedError
-
-    def stats(self) -> JailStats:
-        """Return the jail's numbers as of a moment ago; any thread may ask."""
-        raise NotImplementedError
+    @property
+    def inbox(self) -> Inbox[Message]:
+        """Where lines and commands go."""
+        return self._inbox
 
     @property
     def idle(self) -> bool:
         """Whether the jail is suspended."""
-        raise NotImplementedError
+        return self._idle
+
+    def stats(self) -> JailStats:
+        """Return the jail's numbers as of a moment ago; any thread may ask."""
+        return replace(self._stats, inbox_wait_seconds=self._inbox.wait_seconds)
+
+    def run(self, stop: threading.Event) -> None:
+        """Thread body: until *stop* is set (and the inbox closed, which wakes it)."""
+        pending = False
+        while not stop.is_set():
+            message = self._inbox.get(self._patience(pending))
+            if message is None:
+                if self._inbox.closed:
+                    break
+            elif isinstance(message, Candidates):
+                if not self._idle:
+                    pending = True
+                    if not self._jail.feed(message, lambda: self._between(stop)):
+                        self._refuse_rest()
+                        return  # given up within a block: what was counted of it must not be stored
+            else:
+                pending = True
+                self._obey(message)
+            if self._jail.has_decisions or self._clock.monotonic() >= self._reported_at + REPORT_EVERY:
+                self._report()
+                pending = False
+            self._stats = self._jail.stats()
+        self._report()
+        self._refuse_rest()
+
+    def _patience(self, pending: bool) -> float:
+        if not pending:
+            return _LOOK_UP_EVERY
+        return max(0.0, self._reported_at + REPORT_EVERY - self._clock.monotonic())
+
+    def _between(self, stop: threading.Event) -> bool:
+        if stop.is_set():
+            return False
+        report = self._jail.urgent_report()
+        if report is not None:
+            self._emit(report)
+        return True
+
+    def _report(self) -> None:
+        self._reported_at = self._clock.monotonic()
+        report = self._jail.report()
+        if report is not None:
+            self._emit(report)
+
+    def _obey(self, command: Command) -> None:
+        try:
+            if isinstance(command, Attempt):
+                command.slot.put(self._jail.attempt(command.host, command.lines))
+            elif isinstance(command, Reconfigure):
+                self._jail.reconfigure(command.config, command.rules, command.ignore)
+                command.slot.put(None)
+            elif isinstance(command, Idle):
+                self._idle = command.on
+                command.slot.put(self._jail.cursors())
+            else:
+                command.slot.put(command.function(self._jail))
+        except Exception as error:  # noqa: BLE001  it belongs to the sender, who waits for it
+            command.slot.fail(error)
+
+    def _refuse_rest(self) -> None:
+        """Tell the senders of commands that nobody will carry them out any more."""
+        for message in self._inbox.get_all(0):
+            if not isinstance(message, Candidates):
+                message.slot.fail(StoppedError("the jail has stopped"))

@@ -1,0 +1,261 @@
+"""Failure counter: maxretry within findtime, in bounded memory."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from banguard.model import NOTHING, FailureState
+
+MAX_HOSTS = 100_000
+MAX_TEXT = 16 * 1024 * 1024
+"""Bytes, estimated, that all matched lines and captured data together may take."""
+
+_STRING = 56
+"""Bytes a string takes besides its characters, roughly."""
+
+_MAPPING = 240
+"""Bytes a small dict takes, roughly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A host had enough: *failures* of them within findtime, the last at *at*, with the newest *matches* and *data*."""
+
+    host: str
+    at: float
+    failures: int
+    matches: tuple[str, ...] = ()
+    data: Mapping[str, str] = NOTHING
+
+
+class _Entry:
+    """One host: *times* sorted; *extra* are those among them that stand for no failure but for a bad past."""
+
+    __slots__ = ("data", "extra", "matches", "saved", "size", "times")
+
+    def __init__(self) -> None:
+        self.times: tuple[float, ...] = ()
+        self.extra: tuple[float, ...] = ()
+        self.matches: tuple[str, ...] = ()
+        self.data: Mapping[str, str] = NOTHING
+        self.size = 0
+        self.saved = False
+
+
+class FailureCounter:
+    """
+    Count failures per host and say when a host has had enough.
+
+    That is: maxretry failures of which the first and the last are at most findtime apart, in whatever order they come.
+    The answer is exact while a failure is at most findtime older than the newest of its host (the time policy of a jail
+    sees to that). Of a host at most twice maxretry times are kept, of all hosts at most *max_hosts*; beyond that those
+    that did not fail for longest are dropped and counted. Matched lines and captured data of all hosts together stay
+    below *max_text* bytes: beyond, the hosts that did not fail for longest lose theirs, never their count.
+
+    Owned by one watcher thread; not thread-safe.
+    """
+
+    def __init__(
+        self,
+        *,
+        maxretry: int,
+        findtime: float,
+        maxmatches: int = 5,
+        max_hosts: int = MAX_HOSTS,
+        max_text: int = MAX_TEXT,
+    ) -> None:
+        self._maxretry = max(1, maxretry)
+        self._findtime = findtime
+        self._maxmatches = max(0, maxmatches)
+        self._max_hosts = max(1, max_hosts)
+        self._max_text = max_text
+        self._hosts: dict[str, _Entry] = {}  # in the order in which they last failed
+        self._changed: dict[str, None] = {}
+        self._gone: dict[str, None] = {}
+        self._text = 0
+        self.total = 0
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._hosts)
+
+    @property
+    def text_size(self) -> int:
+        """Bytes, estimated, that matched lines and captured data take."""
+        return self._text
+
+    def configure(self, *, maxretry: int, findtime: float, maxmatches: int) -> None:
+        """Change the limits; they hold for what is added from now on."""
+        self._maxretry = max(1, maxretry)
+        self._findtime = findtime
+        self._maxmatches = max(0, maxmatches)
+
+    def add(
+        self,
+        host: str,
+        at: float,
+        matches: Sequence[str] = (),
+        data: Mapping[str, str] = NOTHING,
+        *,
+        failures: int = 1,
+        extra: int = 0,
+    ) -> Reached | None:
+        """
+        Record *failures* of *host* at time *at* (epoch seconds) and return what it reached, None when not enough.
+
+        *extra* more are counted for its bad past, but not told as failures. Captured *data* goes over what earlier
+        failures captured. Reaching the limit forgets the host: it has to fail afresh.
+        """
+        self.total += failures
+        hosts = self._hosts
+        entry = hosts.pop(host, None)
+        if entry is None:
+            entry = _Entry()
+        else:
+            self._text -= entry.size
+        self._record(entry, at, failures + extra)
+        if extra:
+            entry.extra = (*entry.extra, *(at,) * extra)
+        self._describe(entry, matches, data)
+        window = self._window(entry.times, at)
+        if window is not None:
+            self._forget(host, entry)
+            first, last = window
+            count = sum(first <= time <= last for time in entry.times)
+            count -= sum(first <= time <= last for time in entry.extra)
+            return Reached(host, last, max(failures, count), entry.matches, entry.data)
+        hosts[host] = entry
+        self._text += entry.size
+        self._changed[host] = None
+        self._gone.pop(host, None)
+        if len(hosts) > self._max_hosts:
+            self._drop_hosts()
+        if self._text > self._max_text:
+            self._drop_text()
+        return None
+
+    def _record(self, entry: _Entry, at: float, count: int) -> None:
+        times = entry.times
+        new = (at,) * min(count, self._maxretry)
+        if not times or at >= times[-1]:
+            times = times + new
+        else:
+            index = bisect_right(times, at)
+            times = times[:index] + new + times[index:]
+        # A failure may still come that is findtime older than the newest, and reach back as far again.
+        floor = times[-1] - 2 * self._findtime
+        if times[0] < floor:
+            times = times[bisect_left(times, floor) :]
+        if len(times) > 2 * self._maxretry:
+            times = times[-2 * self._maxretry :]
+        entry.times = times
+        if entry.extra:
+            entry.extra = tuple(time for time in entry.extra if time >= times[0])
+
+    def _describe(self, entry: _Entry, matches: Sequence[str], data: Mapping[str, str]) -> None:
+        keep = self._maxmatches
+        if matches and keep:
+            entry.matches = (*entry.matches, *matches)[-keep:]
+        elif len(entry.matches) > keep:
+            entry.matches = entry.matches[-keep:] if keep else ()
+        if data:
+            entry.data = {**entry.data, **data} if entry.data else data
+        entry.size = sum(map(len, entry.matches)) + _STRING * len(entry.matches)
+        if entry.data:
+            entry.size += _MAPPING + sum(_STRING + len(value) for value in entry.data.values())
+
+    def _window(self, times: tuple[float, ...], at: float) -> tuple[float, float] | None:
+        """Return first and last time of a window that holds *at* and is full, None when there is none."""
+        need, findtime = self._maxretry, self._findtime
+        if len(times) < need:
+            return None
+        newest = times[-1]
+        if at == newest:
+            if newest - times[-need] > findtime:
+                return None
+            return (next(time for time in times if newest - time <= findtime), newest)
+        index = bisect_right(times, at) - 1
+        for first in range(max(0, index - need + 1), min(index, len(times) - need) + 1):
+            if times[first + need - 1] - times[first] <= findtime:
+                start = times[first]
+                return (start, max(time for time in times if time - start <= findtime))
+        return None
+
+    def forget(self, host: str) -> bool:
+        """Drop what is known of *host*; return whether there was something."""
+        entry = self._hosts.pop(host, None)
+        if entry is None:
+            return False
+        self._text -= entry.size
+        self._forget(host, entry)
+        return True
+
+    def _forget(self, host: str, entry: _Entry) -> None:
+        """Note that *host*, which is out of the table already, is gone."""
+        self._changed.pop(host, None)
+        if entry.saved:
+            self._gone[host] = None
+
+    def _drop_hosts(self) -> None:
+        # Some at once: finding the oldest key of a dict from which many were taken is slow.
+        surplus = len(self._hosts) - self._max_hosts + self._max_hosts // 64
+        for host in list(islice(self._hosts, surplus)):
+            self.forget(host)
+            self.dropped += 1
+
+    def _drop_text(self) -> None:
+        goal = self._max_text - self._max_text // 8
+        for host, entry in self._hosts.items():
+            if self._text <= goal:
+                return
+            if entry.size:
+                self._text -= entry.size
+                entry.matches, entry.data, entry.size = (), NOTHING, 0
+                self._changed[host] = None
+
+    def expire(self, now: float) -> int:
+        """Drop hosts whose failures can no longer matter as of *now*; return how many."""
+        floor = now - 2 * self._findtime
+        over = [host for host, entry in self._hosts.items() if entry.times[-1] < floor]
+        for host in over:
+            self.forget(host)
+        return len(over)
+
+    def count(self, now: float) -> int:
+        """Return how many hosts failed within findtime before *now*."""
+        floor = now - self._findtime
+        return sum(entry.times[-1] > floor for entry in self._hosts.values())
+
+    def changes(self) -> tuple[FailureState, ...]:
+        """Return what changed since the last call; a state without times tells that the host is forgotten."""
+        if not self._changed and not self._gone:
+            return ()
+        states = [FailureState(host, ()) for host in self._gone]
+        for host in self._changed:
+            entry = self._hosts[host]
+            entry.saved = True
+            states.append(FailureState(host, entry.times, entry.matches, entry.data))
+        self._changed.clear()
+        self._gone.clear()
+        return tuple(states)
+
+    def restore(self, states: Iterable[FailureState]) -> None:
+        """Take over what `changes` told in an earlier run; the latest state of each host."""
+        for state in states:
+            if not state.times:
+                continue
+            self.forget(state.host)
+            entry = _Entry()
+            entry.times = tuple(sorted(state.times))[-2 * self._maxretry :]
+            entry.saved = True
+            self._describe(entry, state.matches, state.data)
+            self._hosts[state.host] = entry
+            self._gone.pop(state.host, None)
+            self._text += entry.size
+        if len(self._hosts) > self._max_hosts:
+            self._drop_hosts()
+        if self._text > self._max_text:
+            self._drop_text()
