@@ -1,0 +1,47 @@
+# make install   .venv with banguard and its extras
+# make demo      the real server on real input, in a private network
+# make test      the whole test suite
+# make check     formatter, linter, types, import contract, tests: what CI runs
+# make bench     the benchmarks, beside fail2ban where it is installed
+# make fmt cov system   format the source; tests with coverage; only the tests with real components
+#
+# Each word first sees to what it needs (tools/setup.sh). PYTHON chooses the interpreter, JOBS the test processes.
+
+PYTHON ?= python3
+JOBS ?= 2
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -n $(JOBS)
+
+.PHONY: install demo test check fmt cov system bench docs
+
+install:
+	@PYTHON="$(PYTHON)" sh tools/setup.sh
+
+demo: install
+	@$(BIN)/python tools/demo.py
+
+test: install
+	@$(PYTEST)
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@$(PYTEST)
+
+fmt: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+cov: install
+	@$(PYTEST) --cov=banguard --cov-branch --cov-report=term-missing:skip-covered
+
+system: install
+	@$(PYTEST) -m system
+
+bench: install
+	@$(BIN)/python bench/run.py
+
+docs: install
+	@$(BIN)/python tools/architecture.py --write
