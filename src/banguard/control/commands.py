@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import re
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -56,9 +57,8 @@ class Command:
 
     def takes(self, count: int) -> bool:
         """Tell whether *count* arguments can be right."""
-        tokens = self.arguments.replace("[ ", "[").split()
-        least = sum(1 for token in tokens if not token.startswith("["))
-        return count >= least and (count <= len(tokens) or self.arguments.rstrip("]").endswith("..."))
+        least = len(re.sub(r"\[[^\]]*\]", " ", self.arguments).split())
+        return count >= least and ("..." in self.arguments or count <= len(self.arguments.split()))
 
 
 TABLE: dict[tuple[str, ...], Command] = {}
@@ -230,7 +230,7 @@ def _status_of(view: JailView) -> dict[str, JsonValue]:
         "total_failed": view.stats.total_failed,
     }
     if view.is_journal:
-        lines["journal_matches"] = [" ".join(match) for match in view.config.filter.journalmatch]
+        lines["journal_matches"] = [" ".join(match) for match in _matches(view.config)]
     else:
         lines["file_list"] = list(view.files)
     return {
@@ -303,7 +303,7 @@ def restart(context: Context, *words: str) -> Reply:
 
 @command(
     "reload",
-    "[--restart] [--unban] [--if-exists] [--all] [--config] [<dir>] [<jail>]",
+    "[--restart] [--unban] [--if-exists] [--all] [--config <dir>] [<jail>]",
     "Read the configuration again and put what changed in force, in all jails or in <jail>. --restart stops and starts "
     "them, --unban first ends all their bans, --if-exists minds no jail that is not there, --config <dir> reads "
     "another directory.",
@@ -542,6 +542,9 @@ def get_loglevel(context: Context) -> Reply:
 @command("set logtarget", "<target>", "Log to STDOUT, STDERR, SYSOUT, SYSLOG, SYSTEMD-JOURNAL, or a file.")
 def set_logtarget(context: Context, target: str) -> Reply:
     """Choose where the log goes."""
+    name, bracket, options = target.partition("[")
+    if name.strip().upper() in ("STDOUT", "STDERR", "SYSOUT", "SYSLOG", "SYSTEMD-JOURNAL"):
+        target = name.strip().upper() + bracket + options
     return Reply(context.api.change_server(lambda server: replace(server, logtarget=target)).logtarget, "logtarget")
 
 
@@ -932,7 +935,7 @@ def add_journalmatch(context: Context, jail: str, *words: str) -> Reply:
     groups = _match_groups(words)
 
     def edit(old: JailConfig) -> JailConfig:
-        return _with_filter(old, "journalmatch", tuple(dict.fromkeys((*old.filter.journalmatch, *groups))))
+        return _with_filter(old, "journalmatch", tuple(dict.fromkeys((*_matches(old), *groups))))
 
     context.api.change_jail(jail, edit)
     return get_journalmatch(context, jail)
@@ -944,35 +947,47 @@ def del_journalmatch(context: Context, jail: str, *words: str) -> Reply:
     groups = _match_groups(words)
 
     def edit(old: JailConfig) -> JailConfig:
+        known = _matches(old)
         for group in groups:
-            if group not in old.filter.journalmatch:
+            if group not in known:
                 raise ControlError(f"'{' '.join(group)}' is not among the journal matches of jail '{jail}'")
-        return _with_filter(old, "journalmatch", tuple(m for m in old.filter.journalmatch if m not in groups))
+        return _with_filter(old, "journalmatch", tuple(match for match in known if match not in groups))
 
     context.api.change_jail(jail, edit)
     return get_journalmatch(context, jail)
 
 
-def _match_groups(words: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """Split journal matches at `+`; each must name a field (systemd.journal-fields(7)) or be the path of a program."""
+def _matches(config: JailConfig) -> tuple[tuple[str, ...], ...]:
+    """The journal matches of a jail, those joined by `+` in one line apart."""
+    return tuple(group for line in config.filter.journalmatch for group in _split_at_or(line))
+
+
+def _split_at_or(words: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     groups: list[list[str]] = [[]]
     for word in words:
         if word == "+":
             groups.append([])
-            continue
+        else:
+            groups[-1].append(word)
+    return tuple(tuple(group) for group in groups)
+
+
+def _match_groups(words: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Split journal matches at `+`; each must name a field (systemd.journal-fields(7)) or be the path of a program."""
+    groups = _split_at_or(words)
+    if not all(groups):
+        raise ControlError(INVALID, status=USAGE)
+    for word in (word for group in groups for word in group):
         field, equals, _ = word.partition("=")
         if not word.startswith("/") and not (equals and field.replace("_", "").isalnum() and field.isupper()):
             raise ControlError(f"{word!r} is no journal match: FIELD=value", status=USAGE)
-        groups[-1].append(word)
-    if not all(groups):
-        raise ControlError(INVALID, status=USAGE)
-    return tuple(tuple(group) for group in groups)
+    return groups
 
 
 @command("get <jail> journalmatch", "", "Show the journal matches.")
 def get_journalmatch(context: Context, jail: str) -> Reply:
     """Show the journal matches."""
-    return Reply([" ".join(match) for match in context.api.jail(jail).config.filter.journalmatch], "journalmatch")
+    return Reply([" ".join(match) for match in _matches(context.api.jail(jail).config)], "journalmatch")
 
 
 # ---- bans of a jail

@@ -272,62 +272,39 @@ class LogSetup:
     def __init__(self) -> None:
         self._root = logging.getLogger(_ROOT)
         self._handler: _Handler | None = None
-        self._syslogsocket = "auto"
+        self._given = ""
         self.level = "INFO"
         self.target = "STDERR"
-
-    @property
-    def syslogsocket(self) -> str:
-        """The socket used for the target SYSLOG, or `auto`."""
-        return self._syslogsocket
+        self.syslogsocket = "auto"
 
     @property
     def lost(self) -> int:
         """How many records the present target did not take."""
         return 0 if self._handler is None else self._handler.lost
 
-    def configure(self, *, level: str, target: str, syslogsocket: str = "auto") -> None:
-        """Set all three, in this order: socket, level, target. Raise ControlError for the first that cannot be."""
-        self._syslogsocket = syslogsocket
-        self.set_level(level)
-        self.set_target(target)
+    def change(self, level: str, target: str, syslogsocket: str = "auto") -> None:
+        """
+        Put level, target and syslog socket in force.
 
-    def set_level(self, text: str) -> str:
-        """Log records of this level and above; return its name. Raise ControlError for an unknown one."""
+        The target is a file, `STDOUT`, `STDERR`, `SYSOUT`, `SYSLOG` or `SYSTEMD-JOURNAL`, with options in brackets:
+        `format`, `datetime`, `padding`, `facility`. Raise ControlError, changing nothing, for an unknown level or a
+        target that cannot be opened.
+        """
         try:
-            number, self.level = parse_level(text), level_name(text)
+            number, name = parse_level(level), level_name(level)
         except ValueError as error:
             raise ControlError(str(error)) from None
+        if self._handler is None or target != self._given or syslogsocket != self.syslogsocket:
+            handler, shown = self._open(target, syslogsocket)
+            old, self._handler = self._handler, handler
+            self._root.addHandler(handler)
+            if old is not None:
+                self._root.removeHandler(old)
+                old.close()
+            self._root.propagate = False
+            self._given, self.target, self.syslogsocket = target, shown, syslogsocket
         self._root.setLevel(number)
-        return self.level
-
-    def set_target(self, text: str) -> str:
-        """
-        Log to this target from now on and return it as it is shown.
-
-        A file, `STDOUT`, `STDERR`, `SYSOUT`, `SYSLOG` or `SYSTEMD-JOURNAL`, with options in brackets: `format`,
-        `datetime`, `padding`, `facility`. Raise ControlError, changing nothing, when it cannot be opened.
-        """
-        handler, shown = self._open(text)
-        old, self._handler = self._handler, handler
-        self._root.addHandler(handler)
-        if old is not None:
-            self._root.removeHandler(old)
-            old.close()
-        self._root.propagate = False
-        self.target = shown
-        return shown
-
-    def set_syslogsocket(self, path: str) -> str:
-        """Use another socket for syslog, at once when that is the target; raise ControlError, changing nothing."""
-        old, self._syslogsocket = self._syslogsocket, path
-        if self.target.partition("[")[0] == _SYSLOG:
-            try:
-                self.set_target(self.target)
-            except ControlError:
-                self._syslogsocket = old
-                raise
-        return path
+        self.level = name
 
     def flush(self) -> str:
         """Reopen the log when it is a file and return `rolled over`, else flush it and return `flushed`."""
@@ -354,7 +331,7 @@ class LogSetup:
             self._handler = None
             self._root.addHandler(logging.NullHandler())
 
-    def _open(self, text: str) -> tuple[_Handler, str]:
+    def _open(self, text: str, syslogsocket: str) -> tuple[_Handler, str]:
         try:
             spec = parse_spec(text)
         except ValueError as error:
@@ -367,31 +344,33 @@ class LogSetup:
         padding = _switch(spec.options, "padding", default=word not in (_SYSLOG, _JOURNAL))
         formatter = _formatter(spec.options.get("format", ""), datetime=datetime, padding=padding)
         try:
-            handler = _Handler(self._output(word if reserved else spec.name, spec.options))
+            handler = _Handler(_output(word if reserved else spec.name, spec.options, syslogsocket))
         except OSError as error:
             raise ControlError(f"Cannot log to {spec.name}: {error.strerror or error}") from None
         handler.setFormatter(formatter)
         options = text.strip()[len(spec.name) :]
         return handler, (word if reserved else spec.name) + options
 
-    def _output(self, name: str, options: Mapping[str, str]) -> _Output:
-        if name in ("STDOUT", "SYSOUT"):
-            return _StreamOutput("stdout")
-        if name == "STDERR":
-            return _StreamOutput("stderr")
-        if name == _JOURNAL:
-            return _JournalOutput()
-        if name == _SYSLOG:
-            facility = options.get("facility", "DAEMON").upper().removeprefix("LOG_")
-            if facility not in _FACILITIES:
-                raise ControlError(f"Unknown syslog facility {facility!r}")
-            return _SyslogOutput(self._syslog_path(), _FACILITIES[facility])
-        return _FileOutput(name)
 
-    def _syslog_path(self) -> str:
-        if self._syslogsocket.lower() != "auto":
-            return self._syslogsocket
-        return next((path for path in _SYSLOG_SOCKETS if os.path.exists(path)), _SYSLOG_SOCKETS[0])
+def _output(name: str, options: Mapping[str, str], syslogsocket: str) -> _Output:
+    if name in ("STDOUT", "SYSOUT"):
+        return _StreamOutput("stdout")
+    if name == "STDERR":
+        return _StreamOutput("stderr")
+    if name == _JOURNAL:
+        return _JournalOutput()
+    if name == _SYSLOG:
+        facility = options.get("facility", "DAEMON").upper().removeprefix("LOG_")
+        if facility not in _FACILITIES:
+            raise ControlError(f"Unknown syslog facility {facility!r}")
+        return _SyslogOutput(_syslog_path(syslogsocket), _FACILITIES[facility])
+    return _FileOutput(name)
+
+
+def _syslog_path(given: str) -> str:
+    if given.lower() != "auto":
+        return given
+    return next((path for path in _SYSLOG_SOCKETS if os.path.exists(path)), _SYSLOG_SOCKETS[0])
 
 
 def _switch(options: Mapping[str, str], name: str, *, default: bool) -> bool:
