@@ -64,7 +64,7 @@ class FilterConfig:
     logtype: str = "file"
     options: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
     path: str = ""
-    places: Mapping[str, Place] = field(default_factory=lambda: MappingProxyType({}))
+    places: Mapping[str, Place] = field(default_factory=lambda: MappingProxyType({}), compare=False)
 
 
 class ActionKind(enum.Enum):
@@ -131,7 +131,7 @@ class IgnoreCache:
 
 @dataclass(frozen=True, slots=True)
 class JailConfig:
-    """Everything about one enabled jail."""
+    """Everything about one enabled jail; *texts* holds the options that files name, expanded but not yet typed."""
 
     name: str
     filter: FilterConfig = field(default_factory=FilterConfig)
@@ -153,7 +153,8 @@ class JailConfig:
     ignorecache: IgnoreCache | None = None
     usedns: str = "warn"
     actions: tuple[ActionConfig, ...] = ()
-    places: Mapping[str, Place] = field(default_factory=lambda: MappingProxyType({}))
+    texts: Mapping[str, str] = field(default_factory=lambda: _EMPTY, compare=False)
+    places: Mapping[str, Place] = field(default_factory=lambda: MappingProxyType({}), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

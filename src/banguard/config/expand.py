@@ -1,0 +1,319 @@
+"""
+Expand `%(name)s` and `<name>` references, and the bracket options that feed them.
+
+`%(name)s` is settled when an option is fetched, within its section. `<name>` is settled afterwards, over the options of
+a filter or action with those a jail gave in brackets; what nobody knows stays as it is, for it is a tag of run time
+(`<HOST>`, `<ip>`) or no tag at all (`<stdin`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from banguard.errors import ConfigError
+
+if TYPE_CHECKING:
+    from banguard.config.ini import Sections, Value
+    from banguard.config.schema import Place
+
+_NONE: Mapping[str, str] = {}
+_REFERENCE = re.compile(r"%(?:%|\(([^)]+)\)s)?")
+_TAG = re.compile(r"<([^ <>]+)>")
+# No text that anybody wrote comes near; it stops references that double themselves again and again.
+_LONGEST = 1_000_000
+_MOST_REPLACEMENTS = 10_000
+
+
+class Scope:
+    """
+    The values seen from one section.
+
+    A name is looked up in *variables* (lower-case names), the section, [DEFAULT], and *constants*. `%(section/name)s`
+    takes the value from another section, `%(default/name)s` from [DEFAULT], `%(known/name)s` what the option was before
+    its last overwriting; *known*, if given, is asked first for those.
+    """
+
+    def __init__(
+        self,
+        sections: Sections,
+        section: str,
+        variables: Mapping[str, str] = _NONE,
+        *,
+        constants: Mapping[str, str] = _NONE,
+        known: Callable[[str], str | None] | None = None,
+    ) -> None:
+        self._sections = sections
+        self._section = section
+        self._variables = variables
+        self._constants = constants
+        self._known = known
+
+    def text(self, option: str) -> str | None:
+        """Return *option* expanded, a variable of that name first; None when it is nowhere. Raise ConfigError."""
+        if option in self._variables:
+            return self._given(option, ())
+        return self.own_text(option)
+
+    def own_text(self, option: str) -> str | None:
+        """Return *option* of the section or [DEFAULT] expanded, whatever variables say; None when it is nowhere."""
+        value = self._sections.value(self._section, option)
+        if value is None:
+            return None
+        return self._expand(value.text, value.place, (("", option, 0),), strict=True)
+
+    def expand(self, text: str, place: Place | None = None) -> str:
+        """Return *text*, which stands at *place*, expanded. Raise ConfigError."""
+        return self._expand(text, place, (), strict=True)
+
+    def _expand(self, text: str, place: Place | None, trail: tuple[tuple[str, str, int], ...], *, strict: bool) -> str:
+        if "%" not in text:
+            return text
+        pieces = []
+        end = 0
+        for found in _REFERENCE.finditer(text):
+            pieces.append(text[end : found.start()])
+            end = found.end()
+            if found[1]:
+                pieces.append(self._refer(found[1], place, trail, strict=strict))
+            elif found[0] == "%%" or not strict:
+                pieces.append("%")
+            else:
+                raise _error(f"a lone '%' (write '%%' for a percent sign): {_around(text, found.start())}", place)
+        pieces.append(text[end:])
+        joined = "".join(pieces)
+        if len(joined) > _LONGEST:
+            raise _error("the value grows without end", place)
+        return joined
+
+    def _refer(self, name: str, place: Place | None, trail: tuple[tuple[str, str, int], ...], *, strict: bool) -> str:
+        key = name.lower()
+        if key == "__name__":
+            return self._section
+        if key in self._variables:
+            if ("variable", key, 0) in trail:
+                raise _error(f"%({name})s refers to itself", place)
+            return self._given(key, trail)
+        section, slash, option = name.rpartition("/")
+        if not slash:
+            step, value = ("", key, 0), self._sections.value(self._section, key)
+        elif section.lower() == "known":
+            if self._known is not None:
+                given = self._known(option.lower())
+                if given is not None:
+                    return self._expand(given, place, (*trail, ("variable", key, 0)), strict=False)
+            option = option.lower()
+            level = sum(1 for seen in trail if seen[0] == "known" and seen[1] == option)
+            value = self._sections.known(self._section, option, level)
+            step = ("known", option, level)
+            if value is None:
+                step, value = ("default", option, 0), self._sections.defaults.get(option)
+        elif section.lower() == "default":
+            step, value = ("default", option.lower(), 0), self._sections.defaults.get(option.lower())
+        else:
+            named = section if section in self._sections.sections else section.lower()
+            step, value = (named, option.lower(), 0), self._sections.value(named, option.lower())
+        if value is None:
+            if key in self._constants:
+                return self._constants[key]
+            if not strict:
+                return f"%({name})s"
+            raise _error(f"%({name})s is not defined anywhere", place)
+        if step in trail:
+            raise _error(f"%({name})s refers to itself", place)
+        return self._expand(value.text, value.place, (*trail, step), strict=True)
+
+    def _given(self, key: str, trail: tuple[tuple[str, str, int], ...]) -> str:
+        """
+        Return a variable expanded.
+
+        It was expanded once already where it was given, so that what is no reference stands for itself.
+        """
+        return self._expand(self._variables[key], None, (*trail, ("variable", key, 0)), strict=False)
+
+
+class Tags:
+    """
+    Replaces `<name>` by the text *lookup* gives, innermost first, until nothing is left to replace.
+
+    Names in *kept*, and those for which *lookup* returns None, stay as they are.
+    """
+
+    def __init__(self, lookup: Callable[[str], str | None], kept: Collection[str] = ()) -> None:
+        self._lookup = lookup
+        self._kept = kept
+        self._settled: dict[str, str | None] = {}
+        self._open: list[str] = []
+
+    def expand(self, text: str, name: str = "") -> str:
+        """Return *text* with its tags replaced; *name* says whose value it is. Raise ConfigError when it holds itself."""
+        if "<" not in text:
+            return text
+        if not name:
+            return self._expand(text)
+        if name in self._open:
+            raise ConfigError(
+                f"<{name}> contains itself: {' in '.join(f'<{open_}>' for open_ in reversed(self._open))}"
+            )
+        self._open.append(name)
+        try:
+            return self._expand(text)
+        finally:
+            self._open.pop()
+
+    def _expand(self, text: str) -> str:
+        start = count = 0
+        while True:
+            tag = _TAG.search(text, start)
+            if tag is None:
+                return text
+            replacement = self._replacement(tag[1])
+            if replacement is None:
+                start = tag.end()
+                continue
+            count += 1
+            if count > _MOST_REPLACEMENTS or len(text) > _LONGEST:
+                raise ConfigError(f"<{tag[1]}> is replaced without end")
+            text = text[: tag.start()] + replacement + text[tag.end() :]
+            # The new text may complete a tag around it: `<lt_<logtype>/x>`.
+            start = max(text.rfind("<", 0, tag.start()), 0)
+
+    def _replacement(self, name: str) -> str | None:
+        if name in self._kept:
+            return None
+        if name not in self._settled:
+            text = self._lookup(name)
+            self._settled[name] = None if text is None else self.expand(text, name)
+        return self._settled[name]
+
+
+class Spec(NamedTuple):
+    """A name with its bracket options, such as `sshd[mode=aggressive]`."""
+
+    name: str
+    options: Mapping[str, str]
+
+
+_BLANK = re.compile(r"\s*")
+_ITEM = re.compile(r"[^\s\[]+")
+_KEY = re.compile(r"[\w\-.]+(?:\?[\w\-.]+=[\w\-.]+(?==))?")
+_PLAIN = re.compile(r"[^,\]]*")
+
+
+def parse_spec(text: str) -> Spec:
+    """
+    Parse one name with bracket options; the name may hold blanks. Raise ValueError.
+
+    ::
+
+        name [ "[" key "=" value { ("," | "]" blanks "[") key "=" value } "]" ]
+
+    A value is quoted, right after the `=` (then it may hold anything but its quote, also line ends), or reaches to the
+    next `,` or `]`. A later key wins.
+    """
+    name, bracket, _ = text.partition("[")
+    if not bracket:
+        return Spec(text.strip(), {})
+    options, end = _brackets(text, len(name))
+    if text[end:].strip():
+        raise ValueError(f"unexpected {_around(text, end)} after ']'")
+    if not name.strip():
+        raise ValueError("no name before '['")
+    return Spec(name.strip(), options)
+
+
+def parse_specs(text: str) -> list[Spec]:
+    """Parse a list of names with bracket options, which blanks or line ends separate. Raise ValueError."""
+    specs = []
+    position = _skip(text, 0)
+    while position < len(text):
+        name = _ITEM.match(text, position)
+        if name is None:
+            raise ValueError(f"no name before {_around(text, position)}")
+        position = name.end()
+        options: dict[str, str] = {}
+        begin = _skip(text, position)
+        if text[begin : begin + 1] == "[":
+            options, position = _brackets(text, begin)
+            if position < len(text) and not text[position].isspace():
+                raise ValueError(f"unexpected {_around(text, position)} after ']'")
+        specs.append(Spec(name[0], options))
+        position = _skip(text, position)
+    return specs
+
+
+def parse_options(text: str) -> dict[str, str]:
+    """Parse bracket options without their brackets: `key="<ip>", max-count=100`. Raise ValueError."""
+    options, end = _brackets(f"[{text}]", 0)
+    if end != len(text) + 2:
+        raise ValueError(f"unexpected {_around(text, end - 1)}")
+    return options
+
+
+def _brackets(text: str, position: int) -> tuple[dict[str, str], int]:
+    """Parse option groups from the `[` at *position*; return them and where they end."""
+    options: dict[str, str] = {}
+    while text[position : position + 1] == "[":
+        position = _skip(text, position + 1)
+        while text[position : position + 1] != "]":
+            key = _KEY.match(text, position)
+            if key is None or text[key.end() : key.end() + 1] != "=":
+                if position >= len(text):
+                    raise ValueError("missing ']'")
+                raise ValueError(f"expected option=value at {_around(text, position)}")
+            options[key[0]], position = _value(text, key.end() + 1)
+            if text[position : position + 1] == ",":
+                position = _skip(text, position + 1)
+            elif text[position : position + 1] != "]":
+                if position >= len(text):
+                    raise ValueError("missing ']'")
+                raise ValueError(f"unexpected {_around(text, position)} after option {key[0]!r}")
+        position += 1
+        following = _skip(text, position)
+        if text[following : following + 1] != "[":
+            break
+        position = following
+    return options, position
+
+
+def _value(text: str, position: int) -> tuple[str, int]:
+    """Parse the value at *position*; return it and where it ends."""
+    quote = text[position : position + 1]
+    if quote in ('"', "'") and quote:
+        end = text.find(quote, position + 1)
+        if end >= 0:
+            following = _skip(text, end + 1)
+            # Blanks may stand between a quoted value and the closing bracket only.
+            return text[position + 1 : end].strip(), following if text[following : following + 1] == "]" else end + 1
+    found = _PLAIN.match(text, position)
+    assert found is not None  # noqa: S101  the pattern matches nothing too
+    return found[0].strip(), found.end()
+
+
+def _skip(text: str, position: int) -> int:
+    blank = _BLANK.match(text, position)
+    assert blank is not None  # noqa: S101  the pattern matches nothing too
+    return blank.end()
+
+
+def _around(text: str, position: int) -> str:
+    piece = text[position : position + 30]
+    return repr(piece + "..." if len(text) > position + 30 else piece)
+
+
+def _error(message: str, place: Place | None) -> ConfigError:
+    if place is None:
+        return ConfigError(message)
+    return ConfigError(message, path=place.path, line=place.line)
+
+
+def references(value: Value) -> set[str]:
+    """Return the names, in lower case and without their section, that the raw text of *value* refers to."""
+    found: set[str] = set()
+    if "%" in value.text:
+        found.update(name.lower() for name in _REFERENCE.findall(value.text) if name)
+    if "<" in value.text:
+        # A tag may be put together of others: `<mdre-<mode>>` refers to `mode` and to all that begin with `mdre-`.
+        found.update(name.lower() for name in _TAG.findall(value.text))
+    return found | {name.rpartition("/")[2] for name in found}
