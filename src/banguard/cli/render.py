@@ -305,3 +305,8 @@ _KINDS: Mapping[str, Callable[[object], str]] = {
     "actionproperties": _action_parts("properties"),
     "actionmethods": _action_parts("methods"),
 }
+
+
+def problems(value: object) -> str:
+    """Return what a reload found wrong and survived, a line each."""
+    return "\n".join(_words(_dict(value).get("problems")))

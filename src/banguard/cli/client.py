@@ -1,0 +1,463 @@
+"""
+banguard-client.
+
+Most commands go to the server as they are; `start`, `restart`, `-t`, `-d`, `-i` and help are done here. What is shown
+is made of the reply by `render`. Modules that only some commands need are loaded by these alone: the program is
+called from scripts, again and again.
+"""
+
+from __future__ import annotations
+
+import getopt
+import os
+import sys
+from collections.abc import Sequence
+
+from banguard.clock import SystemClock
+from banguard.control.client import PATIENCE, Connection
+from banguard.control.protocol import REFUSED, UNREACHABLE, USAGE, Reply
+from banguard.errors import BanguardError, ConfigError, ControlError
+
+INTERRUPTED = 130
+START_SECONDS = 30.0
+STOP_SECONDS = 60.0
+RELOAD_SECONDS = 600.0
+
+_SHORT = "c:s:p:bdtivqxfhV"
+_LONG = (
+    "conf=",
+    "socket=",
+    "pidfile=",
+    "pname=",
+    "loglevel=",
+    "logtarget=",
+    "syslogsocket=",
+    "dp",
+    "dump-pretty",
+    "test",
+    "timeout=",
+    "str2sec=",
+    "json",
+    "help",
+    "version",
+)
+_OPTIONS_HELP = """\
+Usage: banguard-client [OPTIONS] COMMAND...
+
+Asks and commands a running banguard server.
+
+Options:
+    -c, --conf DIR          directory of the configuration
+    -s, --socket FILE       socket of the server
+    -p, --pidfile FILE      pid file of the server, for start
+    --pname NAME            name of the server's process, for start
+    --loglevel LEVEL        what the server logs, for start
+    --logtarget TARGET      where the server logs to: a file, STDOUT, STDERR, SYSOUT, SYSLOG or SYSTEMD-JOURNAL
+    --syslogsocket FILE     socket for SYSLOG, or auto
+    -d                      print the configuration as a list of commands
+    --dp, --dump-pretty     the same, easier to read
+    -t, --test              check the configuration; `-t start` and `-t reload` go on when it is good
+    -i                      read commands from the terminal
+    -b                      start the server in the background (default)
+    -f                      start the server in the foreground
+    -x                      start although another server answers on the socket
+    -v, -q                  say more, say less
+    --timeout SECONDS       how long to wait for the server
+    --json                  print one JSON object
+    --str2sec TEXT          print how many seconds a text such as 1d12h means
+    -h, --help              print this help
+    -V                      print the version number
+    --version               print name and version
+
+Exit status: 0 done, 1 refused or failed, 2 usage, 3 server not reachable, 4 no permission.
+
+Commands:"""
+
+
+class Options:
+    """What the command line says: options, and the words of the command."""
+
+    def __init__(self) -> None:
+        self.given: dict[str, str] = {}
+        self.verbosity = 0
+        self.json = False
+        self.command: list[str] = []
+
+    def has(self, *names: str) -> bool:
+        """Tell whether one of these options was given."""
+        return any(name in self.given for name in names)
+
+    def value(self, *names: str) -> str | None:
+        """Return the value of the option of these names, None when it was not given."""
+        return next((self.given[name] for name in names if name in self.given), None)
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """Return what *argv* says, `--json` in the command included; ControlError (status 2) for what is no option."""
+    options = Options()
+    options.json = "--json" in argv
+    try:
+        given, words = getopt.getopt(list(argv), _SHORT, list(_LONG))
+    except getopt.GetoptError as error:
+        raise ControlError(f"{error}; see banguard-client --help", status=USAGE) from None
+    for name, value in given:
+        options.given[name] = value
+        options.verbosity += {"-v": 1, "-q": -1}.get(name, 0)
+    options.command = [word for word in words if word != "--json"]
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program with the arguments *argv* (None: those of the process) and return its exit status."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    as_json = "--json" in arguments
+    try:
+        status = Client(parse(arguments)).run()
+        sys.stdout.flush()
+        return status
+    except ControlError as error:
+        return _failed(str(error), error.status, as_json=as_json)
+    except BanguardError as error:
+        return _failed(str(error), REFUSED, as_json=as_json)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever reads our output has seen enough; let nothing complain when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return REFUSED
+
+
+def _failed(message: str, status: int, *, as_json: bool) -> int:
+    from banguard.cli import render  # noqa: PLC0415  only now
+
+    if as_json:
+        print(render.as_json(Reply(error=message, status=status)))
+    else:
+        print(render.clean(message), file=sys.stderr)
+    return status
+
+
+class Client:
+    """One run of the program."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._clock = SystemClock()
+        self._path: str | None = None
+
+    def run(self) -> int:
+        """Do what the command line says and return the exit status."""
+        options, command = self._options, self._options.command
+        if options.has("-h", "--help") or command == ["help"]:
+            return self._help()
+        if options.has("-V", "--version"):
+            from banguard import __version__  # noqa: PLC0415  as all below: only this command needs it
+
+            print(__version__ if options.has("-V") else f"banguard {__version__}")
+            return 0
+        if options.has("--str2sec"):
+            return self._seconds(options.value("--str2sec") or "")
+        if options.has("-d", "--dp", "--dump-pretty"):
+            return self._dump()
+        if options.has("-t", "--test"):
+            status = self._test()
+            if status or not command:
+                return status
+            if command[0] not in ("start", "restart", "reload"):
+                raise ControlError("-t goes with start, restart and reload, or without a command", status=USAGE)
+        if options.has("-i"):
+            return self._interact()
+        if not command:
+            raise ControlError("There is no command; see banguard-client --help", status=USAGE)
+        return self._carry_out(command)
+
+    # ---- commands
+
+    def _carry_out(self, command: Sequence[str]) -> int:
+        if command == ["start"]:
+            return self._start()
+        if command == ["stop"]:
+            return self._show(self._stop())
+        if command in (["restart"], ["restart", "--unban"]):
+            return self._restart(unban=len(command) > 1)
+        words = list(command)
+        if words[0] in ("reload", "restart"):
+            directory = self._options.value("-c", "--conf")
+            if directory is not None:
+                words[1:1] = ["--config", os.path.abspath(directory)]
+            return self._show(self._ask(words, RELOAD_SECONDS))
+        patience = self._patience(PATIENCE)
+        if words[0] == "ping" and len(words) == 2:
+            patience = _positive(words[1])
+        return self._show(self._ask(words, patience))
+
+    def _show(self, reply: Reply) -> int:
+        """Print a reply: what was asked for, or the refusal, on standard output, remarks on standard error."""
+        from banguard.cli import render  # noqa: PLC0415
+
+        if reply.kind == "status_jail_cymru":
+            from banguard.cli import cymru  # noqa: PLC0415
+
+            cymru.add_origins(reply)
+        if self._options.json:
+            print(render.as_json(reply))
+        else:
+            encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+            text = render.as_text(reply, box_drawing=encoding == "utf8")
+            print(
+                text.encode(sys.stdout.encoding or "ascii", "backslashreplace").decode(sys.stdout.encoding or "ascii")
+            )
+            if reply.kind == "reloaded":
+                self._talk(render.problems(reply.value))
+            if not reply.ok:
+                self._talk(f"NOK: {render.clean(repr((reply.error,)))}")
+        return reply.status
+
+    def _ask(self, command: Sequence[str], patience: float) -> Reply:
+        if patience <= 0:
+            raise ControlError("The time to wait must be more than 0 seconds", status=USAGE)
+        with Connection(self._socket(), self._clock.monotonic) as connection:
+            return connection.ask(command, self._patience(patience))
+
+    def _stop(self) -> Reply:
+        """Stop the server and return once its process has ended."""
+        patience = self._patience(STOP_SECONDS)
+        with Connection(self._socket(), self._clock.monotonic) as connection:
+            process = _open_process(connection.server_pid)
+            try:
+                reply = connection.ask(["stop"], patience)
+                if not reply.ok:
+                    return reply
+                ended = connection.wait_for_end(patience)
+                if process is not None:
+                    ended = _wait_for_process(process, patience)
+            finally:
+                if process is not None:
+                    os.close(process)
+        if not ended:
+            return Reply(error=f"The server is still stopping after {patience:g} seconds", status=REFUSED)
+        return reply
+
+    def _restart(self, *, unban: bool) -> int:
+        try:
+            if unban:
+                reply = self._ask(["unban", "--all"], PATIENCE)
+                if not reply.ok:
+                    return self._show(reply)
+            reply = self._stop()
+            if not reply.ok:
+                return self._show(reply)
+            if not self._options.json:
+                self._show(reply)
+        except ControlError as error:
+            if error.status != UNREACHABLE:
+                raise
+            self._talk(str(error))  # nothing to stop
+        return self._start()
+
+    def _start(self) -> int:
+        """Start the server, in the background unless -f was given, and wait until it is ready."""
+        if not self._options.has("-x") and self._answers():
+            return self._show(Reply(error="Server already running", status=REFUSED))
+        arguments: list[str] = []
+        for short, long in (("-c", "--conf"), ("-s", "--socket"), ("-p", "--pidfile")):
+            value = self._options.value(short, long)
+            if value is not None:
+                arguments += [short, os.path.abspath(value)]
+        for name in ("--pname", "--loglevel", "--logtarget", "--syslogsocket", "--timeout"):
+            value = self._options.value(name)
+            if value is not None:
+                arguments += [name, value]
+        if self._options.has("-x"):
+            arguments.append("-x")
+        if self._options.has("-f"):
+            from banguard.cli.server import main as serve  # noqa: PLC0415
+
+            return serve([*arguments, "-f", "start"])
+        from banguard.run import run  # noqa: PLC0415
+
+        # The server itself gives up after the same time; a little later we do.
+        patience = self._patience(START_SECONDS)
+        done = run([*_server_program(), *arguments, "-b", "start"], timeout=patience + 5)
+        said = done.stderr.decode("utf-8", "replace").strip()
+        if not done.succeeded:
+            said = said or done.stdout.decode("utf-8", "replace").strip()
+            status = done.returncode if done.returncode in range(1, 5) else REFUSED
+            return self._show(Reply(error=said or f"The server did not start: {done.describe()}", status=status))
+        self._talk(said)
+        return self._show(Reply("Server ready"))
+
+    def _answers(self) -> bool:
+        try:
+            return self._ask(["ping"], 10.0).ok
+        except ControlError as error:
+            if error.status != UNREACHABLE:
+                raise
+            return False
+
+    # ---- configuration
+
+    def _dump(self) -> int:
+        from banguard.config import load, stream  # noqa: PLC0415
+
+        config = load(self._directory(), overrides=self._overrides())
+        commands = stream(config)
+        if self._options.json:
+            from banguard.cli import render  # noqa: PLC0415
+
+            print(render.as_json(Reply({"commands": commands})))
+        else:
+            pretty = self._options.has("--dp", "--dump-pretty")
+            for command in commands:
+                print(_pretty(command) if pretty else command)
+        for problem in config.problems:
+            self._talk(str(problem))
+        return REFUSED if config.errors else 0
+
+    def _test(self) -> int:
+        from banguard.cli import render  # noqa: PLC0415
+        from banguard.config import load  # noqa: PLC0415
+        from banguard.config.schema import Severity  # noqa: PLC0415
+        from banguard.daemon.check import check  # noqa: PLC0415
+
+        problems = check(load(self._directory(), overrides=self._overrides()))
+        bad = [problem for problem in problems if problem.severity is Severity.ERROR]
+        for problem in problems:
+            if problem in bad or self._options.verbosity >= 0:
+                print(render.clean(str(problem)), file=sys.stderr)
+        verdict = "ERROR: test configuration failed" if bad else "OK: configuration test is successful"
+        if not self._options.json:
+            print(verdict)
+        elif bad:
+            print(render.as_json(Reply(error="\n".join(str(problem) for problem in bad), status=REFUSED)))
+        elif not self._options.command:
+            print(render.as_json(Reply({"ok": True, "warnings": [str(problem) for problem in problems]})))
+        return REFUSED if bad else 0
+
+    def _directory(self) -> str:
+        from banguard.config.paths import default_directory  # noqa: PLC0415
+
+        return self._options.value("-c", "--conf") or default_directory()
+
+    def _overrides(self) -> dict[str, str]:
+        names = {
+            "socket": ("-s", "--socket"),
+            "pidfile": ("-p", "--pidfile"),
+            "loglevel": ("--loglevel",),
+            "logtarget": ("--logtarget",),
+            "syslogsocket": ("--syslogsocket",),
+        }
+        given = {name: self._options.value(*options) for name, options in names.items()}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def _socket(self) -> str:
+        """Return the socket as given, else `$BANGUARD_SOCKET` (unless -c chose a directory), else as configured."""
+        if self._path is None:
+            self._path = self._options.value("-s", "--socket")
+        if self._path is None and not self._options.has("-c", "--conf"):
+            self._path = os.environ.get("BANGUARD_SOCKET") or None
+        if self._path is None:
+            from banguard.config import load_server  # noqa: PLC0415
+
+            self._path = load_server(self._directory()).socket
+        return self._path
+
+    # ---- the rest
+
+    def _interact(self) -> int:
+        """Read commands, one a line, until `exit`, `quit` or the end; return the status of the last one."""
+        import shlex  # noqa: PLC0415
+
+        if sys.stdin.isatty():
+            import readline  # noqa: F401, PLC0415  gives input() its line editing
+        status = 0
+        while True:
+            try:
+                line = input("banguard> " if sys.stdin.isatty() else "")
+                words = shlex.split(line)
+            except EOFError:
+                return status
+            except ValueError as error:
+                self._talk(f"{error}")
+                continue
+            if words in (["exit"], ["quit"]):
+                return status
+            if not words:
+                continue
+            try:
+                status = self._help() if words == ["help"] else self._carry_out(words)
+            except (ControlError, ConfigError) as error:
+                status = _failed(str(error), getattr(error, "status", REFUSED), as_json=self._options.json)
+
+    def _help(self) -> int:
+        """Print the options and all commands."""
+        import shutil  # noqa: PLC0415
+
+        from banguard.control.commands import help_text  # noqa: PLC0415
+
+        print(_OPTIONS_HELP)
+        print(help_text(max(80, min(shutil.get_terminal_size((100, 24)).columns, 120))))
+        return 0
+
+    def _seconds(self, text: str) -> int:
+        from banguard import duration  # noqa: PLC0415
+
+        try:
+            seconds = duration.parse(text)
+        except ValueError as error:
+            raise ControlError(f"ERROR: {error}") from None
+        return self._show(Reply(seconds))
+
+    def _patience(self, default: float) -> float:
+        given = self._options.value("--timeout")
+        return default if given is None else _positive(given)
+
+    def _talk(self, text: str) -> None:
+        """Say something that is not the answer, unless -q was given."""
+        if text and self._options.verbosity >= 0 and not self._options.json:
+            print(text, file=sys.stderr)
+
+
+def _positive(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 86400:
+        raise ControlError(f"The time to wait must be a number of seconds, not {text!r}", status=USAGE)
+    return seconds
+
+
+def _pretty(command: Sequence[object]) -> str:
+    """Return a command with the values of its last word, when that is a list, on lines of their own."""
+    if not command or not isinstance(command[-1], list):
+        return str(list(command))
+    head = "".join(f"{word!r}, " for word in command[:-1])
+    values = ",\n    ".join(repr(value) for value in command[-1])
+    return f"[{head}[\n    {values}\n]]" if values else f"[{head}[]]"
+
+
+def _server_program() -> list[str]:
+    """Return how to start banguard-server: the program beside our interpreter, else the package."""
+    program = os.path.join(os.path.dirname(sys.executable), "banguard-server")
+    return [program] if os.access(program, os.X_OK) else [sys.executable, "-m", "banguard"]
+
+
+def _open_process(pid: int) -> int | None:
+    """Return a descriptor that becomes readable when process *pid* ends (pidfd_open(2)), None where that cannot be."""
+    if pid <= 0 or not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+def _wait_for_process(descriptor: int, patience: float) -> bool:
+    import select  # noqa: PLC0415
+
+    return bool(select.select([descriptor], [], [], patience)[0])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
