@@ -107,7 +107,7 @@ class Pattern:
         `alt_user` and `alt_user_2` fill `user` when that is missing or empty, the first by name wins. `tuple_user`
         makes `user` a tuple of what it was and what it captured.
         """
-        data: dict[str, object] = found.groupdict()  # type: ignore[assignment]  # str is an object
+        data: dict[str, object] = found.groupdict()
         for name, target, compound in self._merges:
             if compound:
                 before = data.get(target)
@@ -133,10 +133,10 @@ def compile_pattern(text: str, *, names: bool = True, multiline: bool = False) -
         try:
             try:
                 compiled = re.compile(regex, flags)
-            except re.error as error:
+            except re.error:
                 hoisted = hoist_flags(regex)
                 if hoisted == regex:
-                    raise error
+                    raise
                 compiled = re.compile(hoisted, flags)
         except (re.error, ValueError, OverflowError, RecursionError) as error:
             reason = error.msg if isinstance(error, re.error) else str(error)

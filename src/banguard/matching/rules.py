@@ -30,7 +30,9 @@ class DatedLine:
 
     __slots__ = ("line", "now", "optional", "template", "text", "time")
 
-    def __init__(self, line: str, text: str, time: float | None, template: str, optional: bool, now: float) -> None:
+    def __init__(
+        self, line: str, text: str, *, time: float | None, now: float, template: str = "", optional: bool = False
+    ) -> None:
         self.line = line
         self.text = text
         self.time = time
@@ -132,7 +134,7 @@ class FilterRules:
         self._usedns = usedns
         self._window = LineWindow(maxlines) if several else None
         self._has_content = "content" in before
-        # Few ignoreregexes are tried before many failregexes, as fail2ban does; a window would ignore for lines long gone.
+        # Few ignoreregexes go before many failregexes, as in fail2ban; over a window they would ignore lines long gone.
         self._ignore_first = bool(self.ignores) and not several and len(self.ignores) < len(self.failures) - 2
         self._finders = tuple((number, pattern.find) for number, pattern in enumerate(self.failures, 1))
 
@@ -148,14 +150,15 @@ class FilterRules:
         if given_time is not None or self._journal:
             if given_time is not None:
                 self.last_time = given_time
-            return DatedLine(line, line, given_time, "", False, now)
+            return DatedLine(line, line, time=given_time, now=now)
         found = self.detector.find(line, now)
         if found is None:
-            return DatedLine(line, line, None, "", False, now)
+            return DatedLine(line, line, time=None, now=now)
         time = found.time
         if time is not None:
             self.last_time = time
-        return DatedLine(line, line[: found.start] + line[found.end :], time, found.template, found.optional, now)
+        text = line[: found.start] + line[found.end :]
+        return DatedLine(line, text, time=time, now=now, template=found.template, optional=found.optional)
 
     def time_of(self, dated: DatedLine) -> float | None:
         """
@@ -213,6 +216,8 @@ class FilterRules:
             if wrong:
                 rejected = rejected or wrong
                 continue
+            if not any(data.get(name) for name in ID_GROUPS):
+                return _MISSED
             pattern.hits += 1
             lines = (dated.line,) if window is None else window.take(taken)
             result = self._conclude(data, lines, at, dated.now, number)

@@ -45,7 +45,7 @@ _TAG = re.compile(
 
 
 def group_name(name: str) -> str:
-    """Return the group that the tag *name* (`USER`, `ID`) fills: lower case; `id` and `port` have names of their own."""
+    """Return the group that the tag *name* (`USER`, `ID`) fills: lower case, or a name of its own."""
     name = name.lower()
     return _GROUP_OF.get(name, name)
 

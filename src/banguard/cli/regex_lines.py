@@ -1,0 +1,98 @@
+"""The lines that banguard-regex tries: those of a file or of the journal."""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from banguard.errors import SourceError
+from banguard.sources.lines import line_form
+from banguard.sources.tail import BLOCK, LINE_CAP
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+Batch = list[tuple[str, "float | None"]]
+
+_GZIP = b"\x1f\x8b"
+
+
+def of_file(path: str, encoding: str) -> Iterator[Batch]:
+    """
+    Yield the lines of a file in batches, decoded, cut and cleaned as the server does it; times are None.
+
+    A pipe is read as it comes. Raise SourceError when the file cannot be read, LookupError for an unknown *encoding*.
+    """
+    codecs.lookup(encoding)
+    return _of_file(path, encoding)
+
+
+def _of_file(path: str, encoding: str) -> Iterator[Batch]:
+    try:
+        with open(path, "rb", buffering=0) as raw:
+            yield from _batches(raw, encoding)
+    except (OSError, EOFError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise SourceError(f"cannot read {path}: {reason}") from None
+
+
+def _batches(raw: BinaryIO, encoding: str) -> Iterator[Batch]:
+    chunk = raw.read(BLOCK)
+    if chunk.startswith(_GZIP):
+        import gzip  # noqa: PLC0415  only packed logs need it
+
+        raw.seek(0)
+        raw = gzip.GzipFile(fileobj=raw, mode="rb")  # type: ignore[assignment]  # reads bytes just as well
+        chunk = raw.read(BLOCK)
+    form = line_form(encoding).settle(chunk[:4])
+    carry = b""
+    while chunk:
+        data = carry + chunk
+        end = form.last_end(data)
+        if end:
+            yield _lines(form.prepare(data[:end], LINE_CAP), encoding)
+        carry = data[end:]
+        surplus = len(carry) - 2 * LINE_CAP
+        if surplus > 0:
+            # The middle of a line that is cut anyway; whole characters of up to four bytes go.
+            carry = carry[:LINE_CAP] + carry[LINE_CAP + surplus // 4 * 4 :]
+        chunk = raw.read(BLOCK)
+    if carry:
+        yield _lines(form.prepare(carry + form.newline, LINE_CAP), encoding)
+
+
+def _lines(prepared: tuple[bytes, Sequence[tuple[int, int]] | None, int], encoding: str) -> Batch:
+    """Decode each line: strictly, and with replacement characters where that fails."""
+    block, spans, _ = prepared
+    if spans is not None:
+        return [(_decode(block[start:end], encoding), None) for start, end in spans]
+    try:
+        text = block.decode(encoding)
+    except UnicodeError:
+        return [(_decode(line, encoding), None) for line in block.split(b"\n")[:-1]]
+    lines = text.split("\n")
+    lines.pop()
+    if "\r" in text:
+        return [(line.rstrip("\r"), None) for line in lines]
+    return [(line, None) for line in lines]
+
+
+def _decode(line: bytes, encoding: str) -> str:
+    try:
+        return line.decode(encoding).rstrip("\r\n")
+    except UnicodeError:
+        return line.decode(encoding, "replace").rstrip("\r\n")
+
+
+def of_journal(matches: Sequence[Sequence[str]], options: str) -> Iterator[Batch]:
+    """
+    Yield the entries of the journal that fulfil one of *matches*, in batches, with their times.
+
+    *options* are those of the journal backend in brackets, or nothing. Raise SourceError when there is no journal.
+    """
+    raise NotImplementedError
+
+
+_ = os
