@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import shlex
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ HOSTILE = "192.0.2.66"
 
 def epoch(text: str) -> float:
     """Read `2026-11-20T22:27:27` as UTC."""
-    return datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.UTC).timestamp()
+    return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC).timestamp()
 
 
 NOW = epoch("2026-11-21T12:00:00")
@@ -67,7 +67,9 @@ def _expectation(text: str, where: str) -> tuple[bool, tuple[tuple[str, str], ..
     words = words[1:] if matches else words[2:]
     given = words.index("with") if "with" in words else len(words)
     pairs = [tuple(word.partition("=")[::2]) for word in words[:given] + words[given + 1 :]]
-    if any(not key or "=" not in word for (key, _), word in zip(pairs, words[:given] + words[given + 1 :], strict=True)):
+    if any(
+        not key or "=" not in word for (key, _), word in zip(pairs, words[:given] + words[given + 1 :], strict=True)
+    ):
         raise ValueError(f"{where}: expected KEY=VALUE")
     return matches, tuple(pairs[:given]), tuple(pairs[given:])
 

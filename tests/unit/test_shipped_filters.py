@@ -29,7 +29,7 @@ def rules(name: str, options: tuple[tuple[str, str], ...]) -> FilterRules:
         prefregex=config.prefregex,
         maxlines=config.maxlines,
         datepattern=config.datepattern,
-        usedns="no" if "usedns" not in given else given["usedns"],
+        usedns=given.get("usedns", "no"),
         timezone="UTC",
         journal=backend == "systemd",
     )
@@ -76,7 +76,13 @@ def test_patterns_are_anchored(name, logtype):
     assert config.prefregex == "" or config.prefregex.startswith("^")
 
 
-HOSTILE_USERS = sorted({sample.line.replace(dict(sample.expected)["host"], HOSTILE) for sample in WITH_USER if "host" in dict(sample.expected)})
+HOSTILE_USERS = sorted(
+    {
+        sample.line.replace(dict(sample.expected)["host"], HOSTILE)
+        for sample in WITH_USER
+        if "host" in dict(sample.expected)
+    }
+)
 HOSTILE_TAILS = sorted({line.split(": ", 1)[-1] for line in HOSTILE_USERS})
 
 
@@ -93,14 +99,39 @@ def test_user_names_are_never_read_as_messages(sample):
             assert HOSTILE not in [found.id for found in result.matches], hostile
 
 
-PUMPS = ("a", " ", "a ", "a: ", "[", "]", "(", ")", "<", ">", "\"", "'", ",", "1.", ":", "::", "from ", "user=<", "rip=1.2.3.4, ", "\\", "é", "\t")
+PUMPS = (
+    "a",
+    " ",
+    "a ",
+    "a: ",
+    "[",
+    "]",
+    "(",
+    ")",
+    "<",
+    ">",
+    '"',
+    "'",
+    ",",
+    "1.",
+    ":",
+    "::",
+    "from ",
+    "user=<",
+    "rip=1.2.3.4, ",
+    "\\",
+    "é",
+    "\t",
+)
 
 
 @pytest.mark.parametrize("name", samples.names())
 def test_long_lines_take_no_long_time(name):
     """A line made to be slow costs milliseconds, whatever is repeated in it, behind the beginning of any sample."""
     options = {sample.options for sample in samples.load(name)}
-    heads = sorted({sample.line[:cut] for sample in samples.load(name) for cut in (len(sample.line) // 2, len(sample.line))})
+    heads = sorted(
+        {sample.line[:cut] for sample in samples.load(name) for cut in (len(sample.line) // 2, len(sample.line))}
+    )
     worst = (0.0, "")
     for chosen in sorted(options):
         sample = Sample(name, 0, "", False, (), chosen)
