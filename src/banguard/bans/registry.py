@@ -3,17 +3,64 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+import time
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
-from banguard.bans.store import BanStore
+from banguard import netaddr
+from banguard.bans.bantime import BanTimes
+from banguard.bans.expiry import ExpiryHeap
+from banguard.bans.store import BanStore, Batch, Length, Offences
 from banguard.clock import Clock
 from banguard.config.schema import BantimeIncrement
+from banguard.duration import format_duration
+from banguard.errors import StoreError
 from banguard.inbox import Inbox, Slot
-from banguard.model import Ban, BanChange, Cursor, Fact, FailureState, JailReport, NOTHING, Origin
+from banguard.model import (
+    NOTHING,
+    Ban,
+    BanChange,
+    BanDecision,
+    Banned,
+    Change,
+    Cursor,
+    Fact,
+    FailureState,
+    JailReport,
+    Origin,
+    Unbanned,
+)
 
 logger = logging.getLogger("banguard.actions")
+filter_logger = logging.getLogger("banguard.filter")
+observer_logger = logging.getLogger("banguard.observer")
+store_logger = logging.getLogger("banguard.database")
+
+NOTICE = 25
+"""The log level between INFO and WARNING at which bans are told."""
+
+COMMIT_EVERY = 0.5
+"""Seconds that positions and failure counts alone may wait to be written."""
+
+_RETRY_EVERY = 5.0
+_PURGE_EVERY = 3600.0
+_FIRST_PURGE_AFTER = 60.0
+_RECHECK_EVERY = 3.0
+_ENDS_PER_TURN = 2000
+_LONGEST_WAIT = 1.0
+_IDLE_WAIT = 5.0
+_MAX_WAITING_HISTORY = 100_000
+_MAX_WAITING_FAILURES = 200_000
+Ignored = Callable[[str], "str | bool | None"]
+"""Tells why a jail's ignore rules spare a host; None (or False) when they do not."""
+
+Key = tuple[str, str]
+"""Jail and host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +94,33 @@ class AttachJail:
     """
     A jail begins: its ban times are set, its bans of an earlier run are restored.
 
-    *ignored* tells whether the jail's ignore rules spare a host; it is asked, in the registry's thread, for restored
-    bans and for those of the fleet. With *announce* each restored ban is emitted as `BanChange(BAN, restored=True)`;
-    without, the caller hands the bans of the reply to the actions itself.
+    *ignored* tells whether the jail's ignore rules spare a host (`IgnoreRules.reason` of an instance of its own); it is
+    asked, in the registry's thread, for restored bans and for those of the fleet. With *announce* each restored ban is
+    emitted as `BanChange(BAN, restored=True)`, so the jail's actions must be attached before; without, the caller hands
+    the bans of the reply to the actions itself.
     """
 
     jail: str
-    bantime: int = 600
+    bantime: float = 600
     increment: BantimeIncrement = field(default_factory=BantimeIncrement)
-    ignored: Callable[[str], bool] | None = None
+    ignored: Ignored | None = None
     announce: bool = True
     slot: Slot[Attached] = field(default_factory=Slot)
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigureJail:
-    """Ban times of a jail change; bans that follow the jail's ban time get a new end. The reply is their number."""
+    """
+    The ban times of a jail change. The reply is the number of bans whose end moved.
+
+    Those are the bans whose length is that of the jail (not grown, extended, restored or asked for); each is emitted as
+    EXTEND with its new end, which may also be an earlier one. *ignored* None keeps the present one.
+    """
 
     jail: str
-    bantime: int
+    bantime: float
     increment: BantimeIncrement = field(default_factory=BantimeIncrement)
-    ignored: Callable[[str], bool] | None = None
+    ignored: Ignored | None = None
     slot: Slot[int] = field(default_factory=Slot)
 
 
@@ -89,8 +142,9 @@ class BanRequest:
     """
     An operator or a peer wants hosts banned now. The reply is the number of those that were not banned before.
 
-    *bantime* None means that of the jail, -1 for ever. *since* None means now. Hosts are canonical addresses or
-    networks, or other ids. Bans of the fleet are checked against the jail's ignore rules, manual ones are not.
+    *bantime* None means that of the jail (grown for hosts that come back), negative for ever. *since* None means now.
+    Hosts are canonical addresses or networks, or other ids. Bans of the fleet are checked against the jail's ignore
+    rules, manual ones are not. KeyError when the jail is not attached.
     """
 
     jail: str
@@ -120,7 +174,7 @@ class UnbanRequest:
 
 @dataclass(frozen=True, slots=True)
 class UnbanAll:
-    """End all bans of *jail* (None: of all jails) and forget them in the store; the reply is their number."""
+    """End all bans of *jail* (None: of all jails) and forget its hosts in the store; the reply is their number."""
 
     jail: str | None
     slot: Slot[int] = field(default_factory=Slot)
@@ -134,7 +188,88 @@ class Call:
     slot: Slot[object] = field(default_factory=Slot)
 
 
-Message = JailReport | AttachJail | ConfigureJail | DetachJail | BanRequest | UnbanRequest | UnbanAll | Call
+Request = AttachJail | ConfigureJail | DetachJail | BanRequest | UnbanRequest | UnbanAll | Call
+Message = JailReport | Request
+
+
+class RegistryStoppedError(RuntimeError):
+    """The registry ended before it came to the request."""
+
+
+class _Jail:
+    """
+    What the registry knows of one attached jail.
+
+    *ordered* holds the bans by their end, *order* the same as (end, host), so that neither a change nor a snapshot has
+    to sort.
+    """
+
+    __slots__ = (
+        "bans",
+        "dirty",
+        "ignored",
+        "lengths",
+        "name",
+        "order",
+        "ordered",
+        "rechecked_at",
+        "times",
+        "total",
+        "unrestored",
+    )
+
+    def __init__(self, name: str, times: BanTimes, ignored: Ignored | None) -> None:
+        self.name = name
+        self.times = times
+        self.ignored = ignored
+        self.bans: dict[str, Ban] = {}
+        self.lengths: dict[str, Length] = {}
+        self.order: list[tuple[float, str]] = []
+        self.ordered: list[Ban] = []
+        self.total = 0
+        self.dirty = True
+        self.rechecked_at = -math.inf
+        self.unrestored = False
+
+    def put(self, ban: Ban, length: Length) -> None:
+        """Add *ban*, or put it in the place of the one of the same host."""
+        if ban.host in self.bans:
+            self.take(ban.host)
+        place = (_end_of(ban), ban.host)
+        index = bisect_left(self.order, place)
+        self.order.insert(index, place)
+        self.ordered.insert(index, ban)
+        self.bans[ban.host] = ban
+        self.lengths[ban.host] = length
+        self.dirty = True
+
+    def take(self, host: str) -> Ban:
+        """Take the ban of *host* out."""
+        ban = self.bans.pop(host)
+        del self.lengths[host]
+        index = bisect_left(self.order, (_end_of(ban), host))
+        del self.order[index]
+        del self.ordered[index]
+        self.dirty = True
+        return ban
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """A ban that was decided on, to be told once it is stored; *grown* from the length of a first ban."""
+
+    ban: Ban
+    grown_from: float | None = None
+    last: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """A decision on a host that is banned already; *longer* is its ban with a later end, if that moved."""
+
+    ban: Ban
+    at: float
+    longer: Ban | None
 
 
 class Registry:
@@ -142,7 +277,8 @@ class Registry:
     Knows who is banned until when, decides how long, keeps the store, tells the actions.
 
     A ban is computed in full (its length included), committed to the store together with the cursors and failures of
-    the same reports, then logged, then emitted. A store that cannot be written never keeps a ban back.
+    the same reports, then logged, then emitted. A store that cannot be written never keeps a ban back: that is told
+    once, everything goes on in memory, and the store is rebuilt from there as soon as it can be written again.
 
     Ends are wall-clock times: when the clock is set forward, bans end early; when it is set back, they last longer by
     as much. Nothing else depends on the wall clock.
@@ -156,25 +292,630 @@ class Registry:
         publish: Callable[[Fact], None],
         *,
         protected: Callable[[str], bool] | None = None,
+        recheck: Callable[[str], None] | None = None,
         random: Callable[[], float] | None = None,
         forget_on_unban: bool = True,
         inbox_limit: int = 256,
     ) -> None:
         """
-        *emit* must not block. *protected* tells of hosts that are never banned, whoever asks. *random* gives floats
-        from 0 to below 1 for `bantime.rndtime`. *forget_on_unban*: an unban by hand also wipes the host's ban count.
+        Begin without jails; nothing is opened before `run` or `turn`.
+
+        *emit* must not block. *protected* tells of hosts that are never banned, whoever asks. *recheck* is called with
+        a jail's name (at most every 3 s) when a host fails there more than 3 s after it was banned: its actions may
+        have lost it. *random* gives floats from 0 to below 1 for `bantime.rndtime`. With *forget_on_unban* an unban by
+        hand also wipes the host's ban count.
         """
         self.inbox: Inbox[Message] = Inbox(inbox_limit)
-        raise NotImplementedError
+        self._store = store
+        self._emit = emit
+        self._clock = clock
+        self._publish = publish
+        self._protected = protected
+        self._recheck = recheck
+        self._random = random or _system_random
+        self._forget_on_unban = forget_on_unban
+        self._jails: dict[str, _Jail] = {}
+        self._expiry = ExpiryHeap()
+        self._todo: deque[Message] = deque()
+        self._waiting = Batch()
+        self._opened = False
+        self._store_works = False
+        self._store_error = ""
+        self._failures_lost = False
+        self._retry_at = -math.inf
+        self._committed_at = -math.inf
+        self._purge_at = clock.monotonic() + _FIRST_PURGE_AFTER
+        self._snapshot: Mapping[str, JailBans] = MappingProxyType({})
 
-    def run(self, stop: threading.Event) -> None:
-        """Thread body: work until *stop* is set (and the inbox closed, which wakes it), then commit what waits."""
-        raise NotImplementedError
+    # ---- for other threads
 
     def snapshot(self) -> Mapping[str, JailBans]:
         """Return the bans of every jail that is attached; any thread may ask."""
-        raise NotImplementedError
+        return self._snapshot
+
+    @property
+    def store_error(self) -> str:
+        """What is wrong with the store, empty when nothing is; any thread may ask."""
+        return self._store_error
+
+    def offender(self, jail: str) -> Callable[[str], tuple[int, float] | None]:
+        """Return a function that tells how often a host was banned in *jail*, and when last; any thread may call it."""
+
+        def known(host: str) -> tuple[int, float] | None:
+            try:
+                offences = self._store.offences(jail, (host,)).get(host)
+            except StoreError:
+                return None
+            return None if offences is None else (offences.count, offences.last)
+
+        return known
+
+    def history(self, host: str, jail: str | None) -> tuple[Sequence[str], int]:
+        """
+        Return matched lines and number of failures of *host*, as remembered, in *jail* (None: in all jails).
+
+        Any thread may ask; it takes a moment.
+        """
+        try:
+            past = self._store.history(host, jail)
+        except StoreError:
+            return (), 0
+        return past.matches, past.failures
+
+    # ---- the thread
+
+    def run(self, stop: threading.Event) -> None:
+        """Thread body: work until *stop* is set (and the inbox closed, which wakes it), then commit what waits."""
+        while not stop.is_set():
+            if self.inbox.closed and not len(self.inbox):
+                stop.wait(_LONGEST_WAIT)
+            self.turn(self._patience())
+        self.finish()
+
+    def finish(self) -> None:
+        """Work off what is in the inbox, write it, let go of the store."""
+        self.turn(0)
+        self._commit(at_once=True)
+        for message in self.inbox.get_all(0):
+            if not isinstance(message, JailReport):
+                message.slot.fail(RegistryStoppedError("the registry has stopped"))
+        self._store.close()
+
+    def turn(self, timeout: float = 0.0) -> None:
+        """Do what is due: wait up to *timeout* seconds for messages, obey them, end bans, write, publish a snapshot."""
+        if not self._opened:
+            self._opened = True
+            self._recover()
+        self._todo.extend(self.inbox.get_all(timeout))
+        self._obey_all()
+        self._end_due()
+        self._commit()
+        self._purge()
+        self._publish_snapshot()
+
+    def _patience(self) -> float:
+        if self._todo:
+            return 0.0
+        patience = _LONGEST_WAIT if self._expiry or self._waiting or not self._store_works else _IDLE_WAIT
+        end = self._expiry.next()
+        if end is not None:
+            patience = min(patience, max(0.0, end - self._clock.now()))
+        if self._waiting and self._store_works:
+            patience = min(patience, max(0.0, self._committed_at + COMMIT_EVERY - self._clock.monotonic()))
+        return patience
+
+    def _obey_all(self) -> None:
+        while self._todo:
+            reports: list[JailReport] = []
+            while self._todo and isinstance(self._todo[0], JailReport):
+                report = self._todo.popleft()
+                assert isinstance(report, JailReport)  # noqa: S101  for the type checker
+                reports.append(report)
+            if reports:
+                self._take(reports)
+            if self._todo:
+                request = self._todo.popleft()
+                assert not isinstance(request, JailReport)  # noqa: S101  for the type checker
+                self._obey(request)
+
+    def _obey(self, request: Request) -> None:
+        try:
+            if isinstance(request, AttachJail):
+                reply: object = self._attach(request)
+            elif isinstance(request, ConfigureJail):
+                reply = self._configure(request)
+            elif isinstance(request, DetachJail):
+                reply = self._detach(request)
+            elif isinstance(request, BanRequest):
+                reply = self._ban(request)
+            elif isinstance(request, UnbanRequest):
+                reply = self._unban(request)
+            elif isinstance(request, UnbanAll):
+                reply = self._unban_all(request)
+            else:
+                reply = request.function(self)
+        except Exception as error:  # noqa: BLE001  it belongs to the sender, who waits for it
+            request.slot.fail(error)
+            return
+        self._publish_snapshot()
+        request.slot.put(reply)  # type: ignore[arg-type]  # each branch above gives what its slot takes
+
+    # ---- bans begin
+
+    def _take(self, reports: Sequence[JailReport]) -> None:
+        """Store what *reports* say in one transaction, then tell of the bans that came of it."""
+        now = self._clock.now()
+        waiting = self._waiting
+        offences = self._offences(reports)
+        outcome: list[_New | _Again] = []
+        for report in reports:
+            for cursor in report.cursors:
+                waiting.cursors[report.jail, cursor.log] = cursor
+            for state in report.failures:
+                waiting.failures[report.jail, state.host] = state
+            if not report.decisions:
+                continue
+            jail = self._jails.get(report.jail)
+            if jail is None:
+                logger.warning("[%s] %d hosts are not banned: the jail is stopped", report.jail, len(report.decisions))
+                continue
+            for decision in report.decisions:
+                ban = jail.bans.get(decision.host)
+                if ban is not None:
+                    longer = self._extend(jail, ban, decision.at, jail.times.first)
+                    outcome.append(_Again(ban, decision.at, longer))
+                    continue
+                begun = self._begin(jail, decision, offences.get((jail.name, decision.host)), now)
+                if begun is not None:
+                    outcome.append(begun)
+        self._commit(at_once=bool(outcome))
+        for event in outcome:
+            if isinstance(event, _New):
+                self._tell(event)
+            else:
+                self._tell_again(event)
+
+    def _offences(self, reports: Sequence[JailReport]) -> Mapping[Key, Offences]:
+        """Look up the past of all hosts that *reports* want banned, one query per jail."""
+        wanted: dict[str, list[str]] = {}
+        for report in reports:
+            jail = self._jails.get(report.jail)
+            if jail is not None and report.decisions:
+                hosts = [decision.host for decision in report.decisions if decision.host not in jail.bans]
+                wanted.setdefault(report.jail, []).extend(hosts)
+        found: dict[Key, Offences] = {}
+        for name, hosts in wanted.items():
+            for host, past in self._past(self._jails[name], hosts).items():
+                found[name, host] = past
+        return found
+
+    def _past(self, jail: _Jail, hosts: Sequence[str]) -> Mapping[str, Offences]:
+        found: dict[str, Offences] = {}
+        everywhere = jail.times.increment.enabled and jail.times.increment.overalljails
+        try:
+            found.update(self._store.offences(None if everywhere else jail.name, hosts))
+        except StoreError as error:
+            self._store_failed(error)
+        if not self._store_works:
+            wanted = set(hosts)
+            for ban in self._waiting.history:
+                if ban.host in wanted and (everywhere or ban.jail == jail.name):
+                    found[ban.host] = Offences(ban.count, ban.since)
+        return found
+
+    def _begin(
+        self,
+        jail: _Jail,
+        decision: BanDecision,
+        past: Offences | None,
+        now: float,
+        *,
+        origin: Origin = Origin.LOCAL,
+        given: float | None = None,
+    ) -> _New | None:
+        """Put a ban into the books; return it, None when the host is spared or its time is over already."""
+        host, since = decision.host, decision.at
+        if self._is_protected(jail, host, decision.data.get("ip", host)):
+            return None
+        count = 0 if past is None else past.count
+        again = past is not None and since <= past.last  # old lines, read again: that ban is counted already
+        if again:
+            count -= 1
+        first = jail.times.first
+        kind = Length.JAIL
+        if given is not None:
+            length, kind = (None if given < 0 else given), Length.GIVEN
+        else:
+            length = jail.times.length(count)
+            if length != first:
+                kind = Length.OWN
+        until = None if length is None else since + length
+        if until is not None and until <= now:
+            logger.info("[%s] Ignore %s, expired bantime", jail.name, _printable(host))
+            return None
+        ban = Ban(
+            jail=jail.name,
+            host=host,
+            since=since,
+            until=until,
+            count=max(0, count) + 1,
+            origin=origin,
+            failures=decision.failures,
+            matches=decision.matches,
+            data=decision.data,
+        )
+        self._keep(jail, ban, kind)
+        jail.total += 1
+        if not again:
+            self._waiting.history.append(ban)
+        return _New(ban, first if kind is Length.OWN else None, 0.0 if past is None else past.last)
+
+    def _is_protected(self, jail: _Jail, host: str, address: str) -> bool:
+        if self._protected is None or not (self._protected(host) or self._protected(address)):
+            return False
+        logger.warning("[%s] %s is protected and not banned", jail.name, _printable(host))
+        return True
+
+    def _keep(self, jail: _Jail, ban: Ban, kind: Length) -> None:
+        jail.put(ban, kind)
+        self._expiry.set((jail.name, ban.host), ban.until)
+        self._waiting.keep(ban, kind)
+
+    def _extend(
+        self, jail: _Jail, ban: Ban, since: float, length: float | None, kind: Length = Length.OWN
+    ) -> Ban | None:
+        """Let *ban* end *length* seconds (None: never) after *since*, if that is later; return the longer ban."""
+        if ban.until is None:
+            return None
+        until = None if length is None else since + length
+        if until is not None and until <= ban.until:
+            return None
+        longer = replace(ban, until=until)
+        self._keep(jail, longer, kind)
+        return longer
+
+    def _tell(self, begun: _New, *, restored: bool = False) -> None:
+        ban = begun.ban
+        logger.log(NOTICE, "[%s] %s %s", ban.jail, "Restore Ban" if restored else "Ban", _printable(ban.host))
+        if begun.grown_from is not None:
+            self._tell_grown(begun, begun.grown_from)
+        self._emit(BanChange(Change.BAN, ban, restored=restored))
+        self._publish(Banned(self._clock.now(), ban))
+
+    def _tell_grown(self, begun: _New, first: float) -> None:
+        ban, host = begun.ban, _printable(begun.ban.host)
+        length = "infinite" if ban.until is None else format_duration(ban.until - ban.since)
+        observer_logger.info(
+            "[%s] IP %s is bad: %d # last %s - incr %s to %s",
+            ban.jail,
+            host,
+            ban.count - 1,
+            _clock_text(begun.last),
+            format_duration(first),
+            length,
+        )
+        observer_logger.log(
+            NOTICE,
+            "[%s] Increase Ban %s (%d # %s -> %s)",
+            ban.jail,
+            host,
+            ban.count,
+            "permanent" if ban.until is None else length,
+            "infinite" if ban.until is None else _clock_text(ban.until),
+        )
+
+    def _tell_again(self, again: _Again) -> None:
+        ban = again.ban
+        age = again.at - ban.since
+        if age < 3:
+            level = logging.DEBUG
+        else:
+            level = NOTICE if age < 60 else logging.WARNING
+        logger.log(level, "[%s] %s already banned", ban.jail, _printable(ban.host))
+        if again.longer is not None:
+            self._emit(BanChange(Change.EXTEND, again.longer))
+        jail = self._jails[ban.jail]
+        now = self._clock.monotonic()
+        if self._recheck is not None and age >= 3 and now >= jail.rechecked_at + _RECHECK_EVERY:
+            jail.rechecked_at = now
+            self._recheck(jail.name)
+
+    def _ban(self, request: BanRequest) -> int:
+        jail = self._jails[request.jail]
+        now = self._clock.now()
+        since = now if request.since is None else min(request.since, now)
+        hosts = list(dict.fromkeys(netaddr.canonical(host) or host for host in request.hosts if host))
+        past = self._past(jail, [host for host in hosts if host not in jail.bans])
+        new: list[_New] = []
+        extended: list[Ban] = []
+        for host in hosts:
+            if request.origin is Origin.FLEET and self._is_ignored(jail, host):
+                continue
+            ban = jail.bans.get(host)
+            if ban is None:
+                decision = BanDecision(jail.name, host, since, 0, data=request.data)
+                begun = self._begin(jail, decision, past.get(host), now, origin=request.origin, given=request.bantime)
+                if begun is not None:
+                    new.append(begun)
+                continue
+            if request.bantime is None:
+                longer = self._extend(jail, ban, since, jail.times.first)
+            else:
+                wanted = None if request.bantime < 0 else request.bantime
+                longer = self._extend(jail, ban, since, wanted, Length.GIVEN)
+            if longer is not None:
+                extended.append(longer)
+        self._commit(at_once=True)
+        for longer in extended:
+            self._emit(BanChange(Change.EXTEND, longer))
+        for begun in new:
+            self._tell(begun)
+        return len(new)
+
+    def _is_ignored(self, jail: _Jail, host: str) -> bool:
+        reason = jail.ignored(host) if jail.ignored is not None else None
+        if not reason:
+            return False
+        filter_logger.info(
+            "[%s] Ignore %s by %s", jail.name, _printable(host), reason if isinstance(reason, str) else "ignore rules"
+        )
+        return True
+
+    # ---- bans end
+
+    def _end_due(self) -> None:
+        for name, host in self._expiry.due(self._clock.now(), _ENDS_PER_TURN):
+            self._end(self._jails[name], host, "expired")
+
+    def _end(self, jail: _Jail, host: str, reason: str) -> None:
+        ban = jail.take(host)
+        self._expiry.discard((jail.name, host))
+        self._waiting.end(jail.name, host)
+        logger.log(NOTICE, "[%s] Unban %s", jail.name, _printable(host))
+        self._emit(BanChange(Change.UNBAN, ban))
+        self._publish(Unbanned(self._clock.now(), ban, reason))
+
+    def _unban(self, request: UnbanRequest) -> Mapping[str, int]:
+        jails = list(self._jails.values()) if request.jail is None else [self._jails[request.jail]]
+        wanted = list(dict.fromkeys(netaddr.canonical(host) or host for host in request.hosts))
+        networks = netaddr.AddressSet(() if request.exact else [host for host in wanted if netaddr.is_network(host)])
+        ended: dict[str, int] = {}
+        for jail in jails:
+            inside = [host for host in jail.bans if host in networks] if len(networks) else []
+            for host in dict.fromkeys((*wanted, *inside)):
+                if host in jail.bans:
+                    self._end(jail, host, request.reason)
+                    ended[host] = ended.get(host, 0) + 1
+        if self._forget_on_unban:
+            self._waiting.forget(request.jail, dict.fromkeys((*wanted, *ended)))
+        self._commit(at_once=True)
+        return ended
+
+    def _unban_all(self, request: UnbanAll) -> int:
+        jails = list(self._jails.values()) if request.jail is None else [self._jails[request.jail]]
+        number = 0
+        for jail in jails:
+            for host in list(jail.bans):
+                self._end(jail, host, "manual")
+                number += 1
+        self._waiting.wipe(request.jail)
+        self._commit(at_once=True)
+        return number
+
+    # ---- jails
 
     def attached(self) -> Collection[str]:
         """Return the names of the jails that are attached; for `Call` functions."""
-        raise NotImplementedError
+        return tuple(self._jails)
+
+    @property
+    def store(self) -> BanStore:
+        """The store; for `Call` functions, such as those that change `max_matches` or `purge_age`."""
+        return self._store
+
+    def _attach(self, request: AttachJail) -> Attached:
+        name = request.jail
+        if name in self._jails:
+            self._change(self._jails[name], request.bantime, request.increment, request.ignored)
+            return Attached((), (), tuple(self._jails[name].ordered))
+        times = BanTimes(request.bantime, request.increment, jail=name, random=self._random)
+        jail = self._jails[name] = _Jail(name, times, request.ignored)
+        self._commit(at_once=True)  # what was reported before the jail stopped is what it goes on from
+        cursors: tuple[Cursor, ...] = ()
+        failures: tuple[FailureState, ...] = ()
+        jail.unrestored = True
+        if self._store_works:
+            try:
+                cursors = tuple(self._store.cursors(name))
+                failures = tuple(self._store.failures(name))
+                self._restore(jail, announce=request.announce)
+            except StoreError as error:
+                self._store_failed(error)
+        return Attached(cursors, failures, tuple(jail.ordered))
+
+    def _restore(self, jail: _Jail, *, announce: bool) -> None:
+        """Take the bans of an earlier run over, as far as they still last under the present settings."""
+        now = self._clock.now()
+        stored_bans = self._store.active(jail.name)
+        jail.unrestored = False
+        restored: list[_New] = []
+        for stored in sorted(stored_bans, key=lambda one: (_end_of(one.ban), one.ban.host)):
+            ban = stored.ban
+            if ban.host in jail.bans:
+                continue
+            length = None if ban.until is None else ban.until - ban.since
+            kept = length if stored.length is Length.GIVEN else jail.times.cut(length)
+            until = ban.until if kept == length else None if kept is None else ban.since + kept
+            if until is not None and until <= now:
+                self._waiting.end(jail.name, ban.host)
+                continue
+            spared = self._is_ignored(jail, ban.host) or self._is_protected(jail, ban.host, ban.address)
+            if spared:
+                self._waiting.end(jail.name, ban.host)
+                continue
+            kind = stored.length if stored.length is Length.GIVEN else Length.OWN
+            ban = replace(ban, until=until, origin=Origin.RESTORED)
+            self._keep(jail, ban, kind)
+            if until == stored.ban.until:
+                del self._waiting.bans[jail.name, ban.host]  # it stands in the store as it is
+            jail.total += 1
+            restored.append(_New(ban))
+        for begun in restored:
+            if announce:
+                self._tell(begun, restored=True)
+            else:
+                logger.log(NOTICE, "[%s] Restore Ban %s", jail.name, _printable(begun.ban.host))
+                self._publish(Banned(now, begun.ban))
+
+    def _configure(self, request: ConfigureJail) -> int:
+        return self._change(self._jails[request.jail], request.bantime, request.increment, request.ignored)
+
+    def _change(self, jail: _Jail, bantime: float, increment: BantimeIncrement, ignored: Ignored | None) -> int:
+        if ignored is not None:
+            jail.ignored = ignored
+        before = jail.times.first
+        jail.times = BanTimes(bantime, increment, jail=jail.name, random=self._random)
+        first = jail.times.first
+        if first == before:
+            return 0
+        moved: list[Ban] = []
+        for host, kind in list(jail.lengths.items()):
+            if kind is Length.JAIL:
+                ban = jail.bans[host]
+                ban = replace(ban, until=None if first is None else ban.since + first)
+                self._keep(jail, ban, kind)
+                moved.append(ban)
+        self._commit(at_once=True)
+        now = self._clock.now()
+        for ban in moved:
+            if ban.until is None or ban.until > now:  # those that are over now are ended in this turn
+                self._emit(BanChange(Change.EXTEND, ban))
+        return len(moved)
+
+    def _detach(self, request: DetachJail) -> tuple[Ban, ...]:
+        jail = self._jails.pop(request.jail, None)
+        if jail is None:
+            return ()
+        bans = tuple(jail.ordered)
+        now = self._clock.now()
+        for ban in bans:
+            self._expiry.discard((jail.name, ban.host))
+            if request.repeal:
+                logger.log(NOTICE, "[%s] Repeal Ban %s", jail.name, _printable(ban.host))
+                self._publish(Unbanned(now, ban, "stopped"))
+        self._commit(at_once=True)
+        return bans
+
+    # ---- the store
+
+    def _commit(self, *, at_once: bool = False) -> None:
+        now = self._clock.monotonic()
+        if not self._store_works:
+            self._limit_waiting()
+            if now >= self._retry_at:
+                self._recover()
+            return
+        if not self._waiting:
+            return
+        if not at_once and now < self._committed_at + COMMIT_EVERY:
+            return
+        self._committed_at = now
+        try:
+            self._store.write(self._waiting)
+        except StoreError as error:
+            self._store_failed(error)
+        else:
+            self._waiting = Batch()
+
+    def _store_failed(self, error: StoreError) -> None:
+        self._retry_at = self._clock.monotonic() + _RETRY_EVERY
+        self._store_works = False
+        if not self._store_error:
+            store_logger.error(
+                "The ban store cannot be used: %s. Bans go on in memory, and are written once it can.", error
+            )
+        self._store_error = str(error) or "unknown"
+
+    def _recover(self) -> None:
+        """Open the store (again) and write into it what is known here."""
+        try:
+            self._store.reopen()
+            self._store_works = True
+            for jail in self._jails.values():
+                if jail.unrestored:
+                    self._restore(jail, announce=True)
+            if self._failures_lost:
+                self._store.drop_failures(tuple(self._jails))
+                self._failures_lost = False
+            batch = self._waiting
+            for jail in self._jails.values():
+                for host, ban in jail.bans.items():
+                    batch.keep(ban, jail.lengths[host])
+            if batch:
+                self._store.replace(tuple(self._jails), batch)
+        except StoreError as error:
+            self._store_failed(error)
+            return
+        self._waiting = Batch()
+        self._committed_at = self._clock.monotonic()
+        if self._store_error:
+            self._store_error = ""
+            store_logger.log(NOTICE, "The ban store can be used again")
+
+    def _limit_waiting(self) -> None:
+        """Keep what waits for a broken store from growing without end."""
+        waiting = self._waiting
+        if len(waiting.history) > _MAX_WAITING_HISTORY:
+            del waiting.history[: len(waiting.history) - _MAX_WAITING_HISTORY]
+        if len(waiting.failures) > _MAX_WAITING_FAILURES:
+            waiting.failures.clear()
+            self._failures_lost = True
+        if len(waiting.bans) > _MAX_WAITING_HISTORY:
+            # They are rebuilt from the jails; only ends in jails that are gone would get lost, and those are over.
+            waiting.bans.clear()
+
+    def _purge(self) -> None:
+        now = self._clock.monotonic()
+        if now < self._purge_at or not self._store_works:
+            return
+        self._purge_at = now + _PURGE_EVERY
+        try:
+            self._store.purge(self._clock.now(), tuple(self._jails))
+        except StoreError as error:
+            self._store_failed(error)
+
+    # ---- the snapshot
+
+    def _publish_snapshot(self) -> None:
+        """Replace the snapshot if anything changed."""
+        if len(self._snapshot) == len(self._jails) and not any(jail.dirty for jail in self._jails.values()):
+            return
+        views: dict[str, JailBans] = {}
+        for name, jail in self._jails.items():
+            view = self._snapshot.get(name)
+            if view is None or jail.dirty:
+                view = JailBans(tuple(jail.ordered), jail.total)
+                jail.dirty = False
+            views[name] = view
+        self._snapshot = MappingProxyType(views)
+
+
+def _end_of(ban: Ban) -> float:
+    return math.inf if ban.until is None else ban.until
+
+
+def _clock_text(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def _printable(text: str) -> str:
+    """Return *text* fit for one line of a log: control characters (from a hostile log) are written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _system_random() -> float:
+    import random  # noqa: PLC0415  few configurations have a random part
+
+    return random.SystemRandom().random()
