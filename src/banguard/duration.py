@@ -91,14 +91,14 @@ class _Reader:
     def _sum(self, depth: int) -> int | float:
         value = self._product(depth)
         while self._tokens:
-            token = self._tokens[-1]
-            if token == "+":
+            word = self._tokens[-1]
+            if word == "+":
                 self._tokens.pop()
                 value += self._product(depth)
-            elif token == "-":
+            elif word == "-":
                 self._tokens.pop()
                 value -= self._product(depth)
-            elif isinstance(token, str):
+            elif isinstance(word, str):
                 break
             else:
                 value += self._product(depth)
@@ -116,13 +116,13 @@ class _Reader:
     def _factor(self, depth: int) -> int | float:
         if depth > _DEEPEST or not self._tokens:
             raise self._wrong()
-        token = self._tokens.pop()
-        if not isinstance(token, str):
-            return token
-        if token in "+-":
+        word = self._tokens.pop()
+        if not isinstance(word, str):
+            return word
+        if word in "+-":
             value = self._factor(depth + 1)
-            return -value if token == "-" else value
-        if token != "(":
+            return -value if word == "-" else value
+        if word != "(":
             raise self._wrong()
         value = self._sum(depth + 1)
         if not self._tokens or self._tokens.pop() != ")":
@@ -135,7 +135,7 @@ class _Reader:
 
 def format_duration(seconds: float) -> str:
     """
-    Return *seconds* in words for a log line, in at most three steps: `1y 2w 3d`, `1w 2d 3h`, `1d 2h 3m`, `1h 30m`, `5m 10s`.
+    Return *seconds* in words for a log line: `1y 2w 3d`, `1w 2d 3h`, `1d 2h 3m`, `1h 30m`, `5m 10s`.
 
     Each is rounded to its smallest step (`1h 30m` to ten seconds first, so that 7199 s is `2h`); years have 365 days;
     steps of zero are left out; nothing at all is `0`.

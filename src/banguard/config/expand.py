@@ -9,14 +9,14 @@ a filter or action with those a jail gave in brackets; what nobody knows stays a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from banguard.config.schema import Place
 from banguard.errors import ConfigError
 
 if TYPE_CHECKING:
     from banguard.config.ini import Sections, Value
-    from banguard.config.schema import Place
 
 _NONE: Mapping[str, str] = {}
 _REFERENCE = re.compile(r"%(?:%|\(([^)]+)\)s)?")
@@ -24,6 +24,10 @@ _TAG = re.compile(r"<([^ <>]+)>")
 # No text that anybody wrote comes near; it stops references that double themselves again and again.
 _LONGEST = 1_000_000
 _MOST_REPLACEMENTS = 10_000
+
+# One step on the way through references: the place looked in, the option, and how often `known` was said.
+_Step = tuple[str, str, int]
+_Trail = tuple[_Step, ...]
 
 
 class Scope:
@@ -53,7 +57,7 @@ class Scope:
     def text(self, option: str) -> str | None:
         """Return *option* expanded, a variable of that name first; None when it is nowhere. Raise ConfigError."""
         if option in self._variables:
-            return self._given(option, ())
+            return self._expand(self._variables[option], None, (("variable", option, 0),), strict=False)
         return self.own_text(option)
 
     def own_text(self, option: str) -> str | None:
@@ -67,7 +71,27 @@ class Scope:
         """Return *text*, which stands at *place*, expanded. Raise ConfigError."""
         return self._expand(text, place, (), strict=True)
 
-    def _expand(self, text: str, place: Place | None, trail: tuple[tuple[str, str, int], ...], *, strict: bool) -> str:
+    def origins(self, value: Value, trail: _Trail = ()) -> Iterator[tuple[Place, str]]:
+        """Yield the lines of *value* expanded, each with where it stands, which may be in the value it refers to."""
+        for number, line in zip(value.lines or (value.line,), value.text.split("\n"), strict=True):
+            place = Place(value.path, number)
+            reference = _REFERENCE.fullmatch(line)
+            if reference is not None and reference[1]:
+                step, source, _ = self._find(reference[1], trail)
+                if source is not None and step not in trail:
+                    yield from self.origins(source, (*trail, step))
+                    continue
+            for text in self._expand(line, place, trail, strict=True).split("\n"):
+                if text.strip():
+                    yield place, text
+
+    def _expand(self, text: str, place: Place | None, trail: _Trail, *, strict: bool) -> str:
+        """
+        Return *text* expanded; *trail* is the way that led to it.
+
+        When not *strict*, the text was expanded once already where it was given, and what is no reference stands for
+        itself.
+        """
         if "%" not in text:
             return text
         pieces = []
@@ -87,50 +111,45 @@ class Scope:
             raise _error("the value grows without end", place)
         return joined
 
-    def _refer(self, name: str, place: Place | None, trail: tuple[tuple[str, str, int], ...], *, strict: bool) -> str:
+    def _refer(self, name: str, place: Place | None, trail: _Trail, *, strict: bool) -> str:
+        """Return what `%(name)s` stands for."""
+        step, value, text = self._find(name, trail)
+        if step in trail:
+            raise _error(f"%({name})s refers to itself", place)
+        if value is not None:
+            return self._expand(value.text, value.place, (*trail, step), strict=True)
+        if text is not None:
+            return self._expand(text, None, (*trail, step), strict=False)
+        if strict:
+            raise _error(f"%({name})s is not defined anywhere", place)
+        return f"%({name})s"
+
+    def _find(self, name: str, trail: _Trail) -> tuple[_Step, Value | None, str | None]:
+        """Return the step that `%(name)s` makes, with a value of a file, or a text that was given, or neither."""
         key = name.lower()
         if key == "__name__":
-            return self._section
+            return ("name", key, 0), None, self._section
         if key in self._variables:
-            if ("variable", key, 0) in trail:
-                raise _error(f"%({name})s refers to itself", place)
-            return self._given(key, trail)
+            return ("variable", key, 0), None, self._variables[key]
         section, slash, option = name.rpartition("/")
+        option = option.lower()
         if not slash:
-            step, value = ("", key, 0), self._sections.value(self._section, key)
+            step, value = ("", option, 0), self._sections.value(self._section, option)
         elif section.lower() == "known":
-            if self._known is not None:
-                given = self._known(option.lower())
-                if given is not None:
-                    return self._expand(given, place, (*trail, ("variable", key, 0)), strict=False)
-            option = option.lower()
+            given = self._known(option) if self._known is not None else None
+            if given is not None:
+                return ("variable", key, 0), None, given
+            # Within a known value, the one known before it is meant.
             level = sum(1 for seen in trail if seen[0] == "known" and seen[1] == option)
-            value = self._sections.known(self._section, option, level)
-            step = ("known", option, level)
+            step, value = ("known", option, level), self._sections.known(self._section, option, level)
             if value is None:
                 step, value = ("default", option, 0), self._sections.defaults.get(option)
         elif section.lower() == "default":
-            step, value = ("default", option.lower(), 0), self._sections.defaults.get(option.lower())
+            step, value = ("default", option, 0), self._sections.defaults.get(option)
         else:
             named = section if section in self._sections.sections else section.lower()
-            step, value = (named, option.lower(), 0), self._sections.value(named, option.lower())
-        if value is None:
-            if key in self._constants:
-                return self._constants[key]
-            if not strict:
-                return f"%({name})s"
-            raise _error(f"%({name})s is not defined anywhere", place)
-        if step in trail:
-            raise _error(f"%({name})s refers to itself", place)
-        return self._expand(value.text, value.place, (*trail, step), strict=True)
-
-    def _given(self, key: str, trail: tuple[tuple[str, str, int], ...]) -> str:
-        """
-        Return a variable expanded.
-
-        It was expanded once already where it was given, so that what is no reference stands for itself.
-        """
-        return self._expand(self._variables[key], None, (*trail, ("variable", key, 0)), strict=False)
+            step, value = (named, option, 0), self._sections.value(named, option)
+        return step, value, self._constants.get(key) if value is None else None
 
 
 class Tags:
@@ -146,8 +165,12 @@ class Tags:
         self._settled: dict[str, str | None] = {}
         self._open: list[str] = []
 
+    def keeps(self, name: str) -> bool:
+        """Tell whether `<name>` always stays as it is."""
+        return name in self._kept
+
     def expand(self, text: str, name: str = "") -> str:
-        """Return *text* with its tags replaced; *name* says whose value it is. Raise ConfigError when it holds itself."""
+        """Return *text* with its tags replaced, being the value of *name*. Raise ConfigError when it holds itself."""
         if "<" not in text:
             return text
         if not name:
@@ -308,12 +331,12 @@ def _error(message: str, place: Place | None) -> ConfigError:
     return ConfigError(message, path=place.path, line=place.line)
 
 
-def references(value: Value) -> set[str]:
-    """Return the names, in lower case and without their section, that the raw text of *value* refers to."""
+def names_in(values: Iterable[Value]) -> set[str]:
+    """Return all names, in lower case and without their section, that the raw texts of *values* refer to."""
     found: set[str] = set()
-    if "%" in value.text:
-        found.update(name.lower() for name in _REFERENCE.findall(value.text) if name)
-    if "<" in value.text:
-        # A tag may be put together of others: `<mdre-<mode>>` refers to `mode` and to all that begin with `mdre-`.
-        found.update(name.lower() for name in _TAG.findall(value.text))
+    for value in values:
+        if "%" in value.text:
+            found.update(name.lower() for name in _REFERENCE.findall(value.text) if name)
+        if "<" in value.text:
+            found.update(name.lower() for name in _TAG.findall(value.text))
     return found | {name.rpartition("/")[2] for name in found}

@@ -6,7 +6,7 @@ A new option of jails is one row here and one field in `schema.JailConfig`: read
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from banguard import duration
@@ -206,7 +206,7 @@ def _table(*options: Option) -> Mapping[str, Option]:
 JAIL_OPTIONS: Mapping[str, Option] = _table(
     Option("enabled", parse_bool, False, "whether the jail is made"),
     Option("filter", parse_text, "", "name of a file in filter.d, with options in brackets"),
-    Option("backend", parse_backend, Spec("auto", {}), "how its logs are watched: " + ", ".join(BACKENDS)),
+    Option("backend", parse_backend, Spec("auto", {}), "how its logs are watched: " + ", ".join(BACKENDS), "backend"),
     Option("usedns", parse_usedns, "warn", "whether host names become addresses", "usedns", otherwise="no"),
     Option("prefregex", parse_text, "", "regex every line has to match before all others"),
     Option("maxlines", parse_int, 1, "lines that a regex may span"),
@@ -268,7 +268,8 @@ RUN_TIME_TAGS = frozenset(("matches", "ipmatches", "ipjailmatches", "timeout", "
 # Names that mean nothing to banguard itself, but are used by custom as variables of jails.
 CUSTOMARY_VARIABLES = frozenset((
     "mode", "port", "protocol", "chain", "banaction", "banaction_allports", "action_", "action_mw", "action_mwl",
-    "destemail", "dest", "sender", "sendername", "mta", "fail2ban_agent", "tcpport", "udpport", "blocktype", "returntype",
+    "destemail", "dest", "sender", "sendername", "mta", "fail2ban_agent", "tcpport", "udpport", "blocktype",
+    "returntype",
 ))  # fmt: skip
 
 SERVER_OPTIONS: Mapping[str, Option] = _table(
@@ -300,3 +301,12 @@ def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.75) -> str:
 
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
     return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def misspelt(name: str, known: Collection[str]) -> str:
+    """Return `; did you mean 'x'?` when *name* is not among *known*, but too much like one to be on purpose."""
+    if name in known or name.startswith("_"):
+        return ""
+    # Comparing is slow, and names of quite another length or beginning are not alike.
+    near = [word for word in known if abs(len(word) - len(name)) <= 2 and set(word[:2]) & set(name[:2])]
+    return did_you_mean(name, near, 0.85) if near else ""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from banguard.config.options import (
     ACTION_OPTIONS,
+    FILTER_OPTIONS,
     JAIL_OPTIONS,
     is_true,
     parse_bool,
@@ -19,10 +20,9 @@ from banguard.config.schema import ActionConfig, ActionKind, Config, JailConfig,
 Command = list[object]
 
 # Those that the filter's part of the stream holds, or that are no commands.
-_NOT_PLAIN = frozenset(
-    ("enabled", "filter", "action", "backend", "logpath", "skip_if_nologs", "systemd_if_nologs")
-    + ("usedns", "prefregex", "maxlines", "failregex", "ignoreregex", "datepattern", "journalmatch")
-)
+_NOT_PLAIN = frozenset((
+    "enabled", "filter", "action", "backend", "logpath", "skip_if_nologs", "systemd_if_nologs", *FILTER_OPTIONS,
+))  # fmt: skip
 
 
 def stream(config: Config) -> list[list[object]]:
