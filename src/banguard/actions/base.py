@@ -1,11 +1,11 @@
 """
 The contract every action keeps, and the table of known native actions.
 
-Two families. A **firewall action** holds a state: who is banned. One object (a *backend*) serves all jails that use the
-same place (the same nftables table), from one thread, in transactions. A **jail action** belongs to one jail and is told of one
-ban at a time, from a thread of its own: commands from action.d and users' Python actions. A jail action that can unban
-keeps a state too, which is then made equal to the wanted one; one that cannot is a *notification*: told once of every
-new ban, never again.
+Two families. A **firewall action** holds a state: who is banned. One object (a *backend*) serves all jails that use
+the same place (the same nftables table), from one thread, in transactions. A **jail action** belongs to one jail and
+is told of one ban at a time, from a thread of its own: commands from action.d and users' Python actions. A jail action
+that can unban keeps a state too, which is then made equal to the wanted one; one that cannot is a *notification*: told
+once of every new ban, never again.
 
 No action knows the jail, the registry or the dispatcher. An action never retries, never waits, never logs a failure: it
 raises `ActionError`, and its worker does the rest.
@@ -39,16 +39,20 @@ NATIVE_ACTIONS: Mapping[str, str] = MappingProxyType(
 ENTRY_POINTS = "banguard.actions"
 
 
-class TooLarge(ActionError):
+class TooLargeError(ActionError):
     """A transaction was too large for the firewall; the same in smaller portions may pass."""
 
 
-class Full(ActionError):
+class FullError(ActionError):
     """The firewall has no room for more elements; neither smaller portions nor single ones help."""
 
 
-class Unavailable(ActionError):
+class UnavailableError(ActionError):
     """The firewall as a whole does not answer (no program, no rights, timeout): no use in trying element by element."""
+
+
+class GivenUpError(ActionError):
+    """Something could not be done and trying again would not help: an unban where the rules are gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +134,13 @@ class FirewallAction(Protocol):
     """
 
     chunk: int
-    """Most steps in one `apply`; the worker makes smaller ones after `TooLarge`."""
+    """Most steps in one `apply`; the worker makes smaller ones after `TooLargeError`."""
+
+    def __init__(self, properties: Mapping[str, str]) -> None: ...
 
     @classmethod
     def place(cls, properties: Mapping[str, str]) -> str:
-        """Name the place: members with the same place share one backend. Raise ActionError for unusable *properties*."""
+        """Name the place: members with the same place share one backend. Raise ActionError for bad *properties*."""
         ...
 
     @classmethod
@@ -176,6 +182,9 @@ class JailAction(Protocol):
     norestored: bool
     """Whether it is spared the bans of an earlier run."""
 
+    has_start: bool
+    """Whether `start` does anything: else no thread is needed before the first ban."""
+
     def start(self) -> None:
         """Prepare, unless that waits for the first ban."""
         ...
@@ -197,7 +206,7 @@ class JailAction(Protocol):
         ...
 
     def check(self) -> None:
-        """Check that the bans are still in force and repair what is not; reports what was lost to the `lost` callable."""
+        """Check that the bans are still in force and repair what is not; tell the `lost` callable what was lost."""
         ...
 
     def reload(self) -> None:
