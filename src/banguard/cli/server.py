@@ -1,0 +1,247 @@
+"""banguard-server."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import threading
+from collections.abc import Sequence
+
+from banguard import __version__
+from banguard.clock import SystemClock
+from banguard.config import default_directory, load, stream
+from banguard.config.schema import Config
+from banguard.control.api import ReloadRequest
+from banguard.control.protocol import Reply, refusal
+from banguard.daemon.logsetup import LogSetup
+from banguard.daemon.process import Notifier, PidFile, Report, Started, daemonise, set_process_name
+from banguard.daemon.signals import Wish, Wishes
+from banguard.errors import BanguardError, ConfigError, ControlError
+
+logger = logging.getLogger("banguard.server")
+
+START_SECONDS = 60.0
+TICK_SECONDS = 10.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status: 0 done, 1 refused or failed, 2 usage."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    options, command = _parse(words)
+    if command not in ([], ["start"]):
+        from banguard.cli.client import main as client  # noqa: PLC0415  only for `banguard-server stop` and the like
+
+        return client(words)
+    directory = options.conf or default_directory()
+    overrides = {
+        name: value
+        for name in ("socket", "pidfile", "loglevel", "logtarget", "syslogsocket")
+        if (value := getattr(options, name)) is not None
+    }
+    try:
+        config = load(directory, overrides=overrides)
+    except ConfigError as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        return 1
+    if options.test:
+        status = _test(config, as_json=options.json)
+        if status or not command:
+            return status
+    if options.dump or options.dump_pretty:
+        return _dump(config, pretty=options.dump_pretty, as_json=options.json)
+    return _start(config, overrides, background=not options.foreground, force=options.force, name=options.pname)
+
+
+def _parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(
+        prog="banguard-server",
+        description="Watch logs, count failures, ban hosts.",
+        epilog="Any other command is sent to the running server, as by banguard-client.",
+        add_help=True,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("-c", "--conf", metavar="DIR", help="configuration directory")
+    add("-s", "--socket", metavar="FILE", help="control socket")
+    add("-p", "--pidfile", metavar="FILE", help="file for the process id")
+    add("--pname", metavar="NAME", default="banguard-server", help="name of the process")
+    add("--loglevel", metavar="LEVEL", help="CRITICAL, ERROR, WARNING, NOTICE, INFO, DEBUG, …")
+    add("--logtarget", metavar="TARGET", help="file, STDOUT, STDERR, SYSOUT, SYSLOG or SYSTEMD-JOURNAL")
+    add("--syslogsocket", metavar="FILE", help="socket of syslog, or auto")
+    add("-f", dest="foreground", action="store_true", help="stay in the foreground")
+    add("-b", dest="background", action="store_true", help="go into the background (the default)")
+    add("-x", dest="force", action="store_true", help="remove a socket file that is in the way")
+    add("-t", "--test", action="store_true", help="check the whole configuration, and end")
+    add("-d", dest="dump", action="store_true", help="show the configuration as a list of commands, and end")
+    add("--dp", "--dump-pretty", dest="dump_pretty", action="store_true", help="the same, easier to read")
+    add("--json", action="store_true", help="-t and -d as JSON")
+    add("-v", dest="verbose", action="count", default=0, help="more messages")
+    add("-q", dest="quiet", action="count", default=0, help="fewer messages")
+    add("--async", dest="asynchronous", action="store_true", help=argparse.SUPPRESS)
+    add("--timeout", type=float, default=START_SECONDS, help=argparse.SUPPRESS)
+    add("-i", dest="interactive", action="store_true", help=argparse.SUPPRESS)
+    add("-V", dest="short_version", action="version", version=__version__, help="show the version number")
+    add("--version", action="version", version=f"banguard v{__version__}", help="show name and version")
+    add("command", nargs=argparse.REMAINDER, help="start (the default), or a command for the running server")
+    options = parser.parse_args(words)
+    return options, options.command
+
+
+def _test(config: Config, *, as_json: bool) -> int:
+    from banguard.config.schema import Severity  # noqa: PLC0415
+    from banguard.daemon.check import check  # noqa: PLC0415  compiles everything; a normal start does so jail by jail
+
+    problems = check(config)
+    failed = any(problem.severity is Severity.ERROR for problem in problems)
+    if as_json:
+        import json  # noqa: PLC0415
+
+        listed = [
+            {
+                "severity": problem.severity.value,
+                "jail": problem.jail or None,
+                "file": problem.place.path if problem.place else None,
+                "line": problem.place.line if problem.place else None,
+                "message": problem.message,
+            }
+            for problem in problems
+        ]
+        print(json.dumps({"ok": not failed, "problems": listed}, ensure_ascii=False))
+        return int(failed)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if failed:
+        print("ERROR: test configuration failed", file=sys.stderr)
+    else:
+        print("OK: configuration test is successful")
+    return int(failed)
+
+
+def _dump(config: Config, *, pretty: bool, as_json: bool) -> int:
+    commands = stream(config)
+    if as_json:
+        import json  # noqa: PLC0415
+
+        print(json.dumps(commands, ensure_ascii=False, indent=2 if pretty else None))
+    else:
+        for command in commands:
+            if pretty:
+                import pprint  # noqa: PLC0415
+
+                pprint.pprint(command, width=120)
+            else:
+                print(command)
+    for problem in config.errors:
+        print(problem, file=sys.stderr)
+    return 1 if config.errors else 0
+
+
+# ---- the running server
+
+
+def _start(config: Config, overrides: dict[str, str], *, background: bool, force: bool, name: str) -> int:
+    fatal = [problem for problem in config.errors if not problem.jail]
+    if config.errors and (fatal or not config.jails):
+        for problem in config.errors:
+            print(problem, file=sys.stderr)
+        print("ERROR: the server is not started", file=sys.stderr)
+        return 1
+    report: Report | None = None
+    if background:
+        outcome = daemonise(START_SECONDS)
+        if isinstance(outcome, Started):
+            if outcome.message:
+                print(outcome.message, file=sys.stderr if outcome.status else sys.stdout)
+            return outcome.status
+        report = outcome
+    set_process_name(name)
+    log = LogSetup()
+    try:
+        server = config.server
+        log.change(server.loglevel, server.logtarget, server.syslogsocket)
+        return _serve(config, overrides, log=log, report=report, force=force)
+    except BanguardError as error:
+        logger.critical("%s", error)
+        if report is not None:
+            report.send(1, f"ERROR: {error}")
+        else:
+            print(f"ERROR: {error}", file=sys.stderr)
+        return 1
+    finally:
+        log.close()
+
+
+def _serve(config: Config, overrides: dict[str, str], *, log: LogSetup, report: Report | None, force: bool) -> int:
+    from banguard.control.commands import Context, execute  # noqa: PLC0415  a parent that daemonises needs none of it
+    from banguard.control.server import ControlServer, inherited, listen  # noqa: PLC0415
+    from banguard.daemon.app import App  # noqa: PLC0415
+    from banguard.daemon.supervise import Supervised  # noqa: PLC0415
+
+    clock = SystemClock()
+    wishes = Wishes()
+    ending = threading.Event()
+    pidfile = PidFile(config.server.pidfile)
+    pidfile.acquire()
+    notifier = Notifier(os.environ, clock=clock)
+    try:
+        listener = inherited(dict(os.environ), os.getpid()) or listen(config.server.socket, force=force)
+        app = App(config, clock=clock, log=log, on_stop=lambda: wishes.request(Wish.STOP), overrides=overrides)
+        context = Context(app, ending.wait)
+
+        def answer(words: tuple[str, ...]) -> Reply:
+            try:
+                return execute(context, words)
+            except ControlError as error:
+                return refusal(error)
+            except TimeoutError:
+                return Reply(error="The server is busy; the command may still be carried out", status=1)
+
+        control = ControlServer(listener, answer, clock=clock)
+        control_thread = Supervised("bg/control", control.run, clock=clock, publish=app.bus.publish)
+        wishes.install()
+        control_thread.start()
+        try:
+            wrong = app.start()
+            if report is not None:
+                report.send(1 if wrong else 0, "\n".join([*wrong, "Server ready"]))
+            notifier.ready(_status_line(app.jail_names()))
+
+            def reload() -> None:
+                notifier.reloading()
+                try:
+                    app.reload(ReloadRequest())
+                except (ControlError, TimeoutError) as error:
+                    for line in str(error).splitlines():
+                        logger.error("Reload: %s", line)
+                notifier.ready(_status_line(app.jail_names()))
+
+            def reopen() -> None:
+                try:
+                    log.flush()
+                except ControlError as error:
+                    logger.error("%s", error)
+
+            wishes.run(
+                {Wish.RELOAD: reload, Wish.REOPEN_LOG: reopen},
+                every=notifier.watchdog_seconds or TICK_SECONDS,
+                tick=notifier.watchdog,
+            )
+            notifier.stopping()
+        finally:
+            ending.set()
+            control.refuse("The server is stopping")
+            app.shut_down()
+            control_thread.tell_to_stop()
+            control.wake()
+            control.close()
+            control_thread.join(5.0)
+            wishes.restore()
+    finally:
+        pidfile.release()
+    return 0
+
+
+def _status_line(jails: Sequence[str]) -> str:
+    return f"{len(jails)} jail{'' if len(jails) == 1 else 's'}: {', '.join(jails)}" if jails else "no jails"

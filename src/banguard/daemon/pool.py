@@ -1,0 +1,79 @@
+"""The sources in use: which serves a jail, and their threads."""
+
+from __future__ import annotations
+
+import glob
+import logging
+from collections.abc import Callable
+
+from banguard.clock import Clock
+from banguard.config.schema import JailConfig
+from banguard.daemon.supervise import Supervised
+from banguard.errors import SourceError
+from banguard.model import Fact
+from banguard.sources import Source, open_source, resolve
+
+logger = logging.getLogger("banguard.jail")
+
+_PATIENCE = 10.0
+
+
+class SourcePool:
+    """Opens each kind of source when the first jail wants it, and runs it in a thread of its own."""
+
+    def __init__(self, clock: Clock, publish: Callable[[Fact], None]) -> None:
+        self._clock = clock
+        self._publish = publish
+        self._open: dict[str, tuple[Source, Supervised]] = {}
+
+    def choose(self, config: JailConfig) -> tuple[str, Source | None]:
+        """
+        Return the name of the source for a jail, and the source, running.
+
+        A jail without anything to read gets none: it bans only what is asked for by hand. A backend that cannot work
+        here gives way to the next one, with a warning; SourceError when the journal is wanted and cannot be read.
+        """
+        if not config.logpath and not config.filter.journalmatch and config.backend.lower() in {"auto", "polling"}:
+            return "", None
+        name = choose_name(config)
+        try:
+            return name, self._get(name)
+        except SourceError as error:
+            if name != "inotify":
+                raise
+            logger.warning("[%s] %s; using polling", config.name, error)
+            return "polling", self._get("polling")
+
+    def stop(self) -> None:
+        """End all sources and their threads."""
+        for source, thread in self._open.values():
+            thread.tell_to_stop()
+            source.wake()
+        for name, (_, thread) in self._open.items():
+            if not thread.join(_PATIENCE):
+                logger.error("The source %s does not end; going on without it", name)
+        self._open = {}
+
+    def _get(self, name: str) -> Source:
+        if name not in self._open:
+            source = open_source(name, clock=self._clock, publish=self._publish)
+            thread = Supervised(f"bg/{name}", source.run, clock=self._clock, publish=self._publish)
+            self._open[name] = (source, thread)
+            thread.start()
+        return self._open[name][0]
+
+
+def choose_name(config: JailConfig) -> str:
+    """Return the table name of the source a jail wants; SourceError for an unknown backend, or one that cannot work."""
+    try:
+        return resolve(config.backend, has_files=has_files(config), has_journalmatch=bool(config.filter.journalmatch))
+    except SourceError as error:
+        if config.backend.lower() not in {"inotify", "pyinotify"}:
+            raise
+        logger.warning("[%s] %s; using polling", config.name, error)
+        return "polling"
+
+
+def has_files(config: JailConfig) -> bool:
+    """Tell whether any file matches the jail's `logpath` now."""
+    return any(next(glob.iglob(path.pattern), None) is not None for path in config.logpath)
