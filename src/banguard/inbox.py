@@ -49,15 +49,15 @@ class Inbox(Generic[T]):
             self._filled.notify()
             return True
 
-    def offer(self, item: T) -> bool:
+    def offer(self, item: T, limit: int | None = None) -> bool:
         """
-        Add *item* if there is room; return whether it was taken.
+        Add *item* if there is room (fewer than *limit* items, where that is given); return whether it was taken.
 
         For a sender that serves others meanwhile and comes again: the time from a refusal to the next success counts
         as waiting.
         """
         with self._lock:
-            if self._closed or len(self._items) >= self._limit:
+            if self._closed or len(self._items) >= min(self._limit, limit or self._limit):
                 if self._refused_at is None:
                     self._refused_at = time.monotonic()  # noqa: TID251  as in put
                 return False

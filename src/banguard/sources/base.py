@@ -30,11 +30,9 @@ PrefilterFor = Callable[[str, Sequence["Subscription"]], "Prefilter | None"]
 class Sink(Protocol):
     """Where a source puts blocks: the inbox of a jail."""
 
-    def offer(self, item: Candidates) -> bool:
-        """Add *item* without waiting; False when full or closed."""
+    def offer(self, item: Candidates, limit: int | None = None) -> bool:
+        """Add *item* without waiting; False when it holds *limit* items, is full, or closed."""
         ...
-
-    def __len__(self) -> int: ...
 
     @property
     def closed(self) -> bool:
@@ -52,10 +50,10 @@ class Subscription:
     """
     What one jail wants to read.
 
-    *logpath* are paths or globs; *journalmatch* are the lines of that option, each split at blanks (a `+` stands alone).
-    *encoding* is the codec of the logs (`auto`: that of the locale). *resume* maps a log to the position that the jail
-    has processed. Without one, lines older than *findtime* seconds are passed over: *date_of* tells the date of a line
-    (epoch seconds), and is called in the thread of the source. *inbox* takes the blocks.
+    *logpath* are paths or globs; *journalmatch* are the lines of that option, each split at blanks (a `+` stands
+    alone). *encoding* is the codec of the logs (`auto`: that of the locale). *resume* maps a log to the position that
+    the jail has processed. Without one, lines older than *findtime* seconds are passed over: *date_of* tells the date
+    of a line (epoch seconds), and is called in the thread of the source. *inbox* takes the blocks.
     """
 
     jail: str
