@@ -28,7 +28,14 @@ TICK_SECONDS = 10.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status: 0 done, 1 refused or failed, 2 usage."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(list(sys.argv[1:] if argv is None else argv))
+    except BrokenPipeError:  # `banguard-server -d | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _main(words: list[str]) -> int:
     options, command = _parse(words)
     if command not in ([], ["start"]):
         from banguard.cli.client import main as client  # noqa: PLC0415  only for `banguard-server stop` and the like
@@ -130,7 +137,7 @@ def _dump(config: Config, *, pretty: bool, as_json: bool) -> int:
             if pretty:
                 import pprint  # noqa: PLC0415
 
-                pprint.pprint(command, width=120)
+                print(pprint.pformat(command, width=120))
             else:
                 print(command)
     for problem in config.errors:

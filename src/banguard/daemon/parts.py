@@ -22,7 +22,6 @@ from banguard.matching import FilterRules
 from banguard.model import Fact
 from banguard.run import shell
 
-
 logger = logging.getLogger("banguard.server")
 filter_logger = logging.getLogger("banguard.filter")
 database_logger = logging.getLogger("banguard.database")
@@ -143,7 +142,7 @@ def open_store(config: ServerConfig) -> BanStore:
 
 
 def allow_ipv6(setting: str) -> bool:
-    """Tell whether actions handle IPv6: as `allowipv6` says, and with `auto` when this machine can bind such a socket."""
+    """Tell whether actions handle IPv6: as `allowipv6` says, with `auto` when this machine has it."""
     word = setting.strip().lower()
     if word in {"1", "on", "true", "yes"}:
         return True

@@ -17,7 +17,7 @@ class ReloadPlan:
     The steps of a reload, names of jails in the order of the configuration.
 
     *stop* are gone from the configuration (or are no longer enabled), *start* are new, *change* keep running with
-    another configuration, *restart* are stopped and started again, *kept* are what the request is about and need no step.
+    another configuration, *restart* are stopped and started again, *kept* are in the request and need no step.
     """
 
     stop: tuple[str, ...] = ()

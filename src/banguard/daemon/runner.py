@@ -201,7 +201,7 @@ class JailRunner:
         return self._rules_view
 
     def stats(self) -> JailStats:
-        """The jail's numbers as of a moment ago."""
+        """Return the jail's numbers as of a moment ago."""
         return self._watcher.stats()
 
     def view(self) -> JailView:

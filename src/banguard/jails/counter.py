@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from banguard.model import NOTHING, FailureState
@@ -28,7 +28,7 @@ class Reached:
     at: float
     failures: int
     matches: tuple[str, ...] = ()
-    data: Mapping[str, str] = NOTHING
+    data: Mapping[str, str] = field(default_factory=lambda: NOTHING)
 
 
 class _Entry:
