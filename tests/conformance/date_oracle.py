@@ -2,11 +2,12 @@
 The date detection of an installed fail2ban, asked as a black box in a process of its own.
 
 Run as a script by the Python that can import fail2ban, it answers one JSON line per request; imported, it offers
-`Oracle`, which starts that process and asks it. Every request is `{"op": …}`:
+`Oracle`, which starts that process and asks it. Its clock is the *now* of each request. Requests are `{"op": …}`:
 
-- `detector`: `pattern`, `timezone`, `any_year` → `{"id", "names"}` or `{"error"}`;
-- `find`: `id`, `items` (list of `[line, now]`) → list of null or `[start, end, time, index, name]`;
-- `hits`: `id` → list of `[name, hits]` in the present order.
+- `detector`: `pattern`, `timezone` → `{"id"}` or `{"error"}`;
+- `find`: `id`, `items` (list of `[line, now]`) → list of null or `[start, end, time, name]`; time is a text when
+  reading the date raised;
+- `order`: `id` → list of `[name, hits]` in the present order.
 """
 
 from __future__ import annotations
@@ -15,18 +16,19 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 PYTHON = "/usr/bin/python3"
 
 
 class Oracle:
-    """A running oracle process; `close` it."""
+    """A running oracle process in time zone *zone*; the years it takes are those of the real now; `close` it."""
 
-    def __init__(self, zone: str, any_year: bool = False, python: str = PYTHON) -> None:
+    def __init__(self, zone: str, python: str = PYTHON) -> None:
         environment = {**os.environ, "TZ": zone, "PYTHONDONTWRITEBYTECODE": "1"}
         environment.pop("PYTHONPATH", None)
         self._process = subprocess.Popen(
-            [python, __file__, "any" if any_year else "near"],
+            [python, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -34,9 +36,7 @@ class Oracle:
             cwd="/",
         )
 
-    def ask(self, **request: object) -> object:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
+    def _ask(self, **request: object):
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
@@ -46,25 +46,18 @@ class Oracle:
 
     def detector(self, pattern: str | None, timezone: str | None = None) -> int:
         """Number of a new detector; ValueError when the oracle refuses it."""
-        answer = self.ask(op="detector", pattern=pattern, timezone=timezone)
-        assert isinstance(answer, dict)
+        answer = self._ask(op="detector", pattern=pattern, timezone=timezone)
         if "error" in answer:
             raise ValueError(answer["error"])
-        return int(answer["id"])
+        return answer["id"]
 
     def find(self, detector: int, items: list[tuple[str, float]]) -> list:
-        answer = self.ask(op="find", id=detector, items=items)
-        assert isinstance(answer, list)
-        return answer
+        return self._ask(op="find", id=detector, items=items)
 
-    def hits(self, detector: int) -> list:
-        answer = self.ask(op="hits", id=detector)
-        assert isinstance(answer, list)
-        return answer
+    def order(self, detector: int) -> list:
+        return self._ask(op="order", id=detector)
 
     def close(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(timeout=10)
         self._process.stdout.close()
@@ -79,14 +72,11 @@ def missing(python: str = PYTHON) -> str:
 
 
 def serve() -> None:
+    from fail2ban.server import datedetector
     from fail2ban.server.filter import Filter
     from fail2ban.server.mytime import MyTime
 
-    if sys.argv[1] == "any":
-        from fail2ban.server.strptime import _updateTimeRE
-
-        MyTime.setAlternateNow(0)
-        _updateTimeRE()
+    datedetector.time = types.SimpleNamespace(time=MyTime.time)
     detectors = []
     for request in sys.stdin:
         asked = json.loads(request)
@@ -114,17 +104,16 @@ def _find(detector, clock, line, now):
     clock.setTime(now)
     try:
         match, template = detector.matchTime(line)
-        if not match:
-            return None
-        start, end = match.span(1)
     except Exception as error:
         return ["error", repr(error), None, None]
+    if not match:
+        return None
     try:
         read = detector.getTime(line, (match, template))
         time = None if read is None else read[0]
     except Exception as error:
         time = repr(error)
-    return [start, end, time, template.name]
+    return [*match.span(1), time, template.name]
 
 
 if __name__ == "__main__":

@@ -42,26 +42,27 @@ def _any_of(names: list[str], length: int | None) -> str:
     return "|".join(name[:length] for name in names)
 
 
+# The order of alternatives counts where nothing separates a number from what follows: `%H%M` reads 2330 as 2:33.
 _TOKENS: Final = {
     "Y": _Token("Y", r"\d{4}", "Year"),
     "ExY": _Token("Y", _YEARS, "ExYear"),
     "G": _Token("G", r"\d{4}", "%G"),
     "y": _Token("y", r"\d\d", "Year2"),
     "Exy": _Token("y", r"\d\d", "ExYear2"),
-    "m": _Token("m", r"1[0-2]|0?[1-9]", "Month"),
+    "m": _Token("m", r"0?[1-9]|1[0-2]", "Month"),
     "Exm": _Token("m", r"1[0-2]|0[1-9]", "ExMonth"),
-    "d": _Token("d", r"3[01]|[12]\d|[ 0]?[1-9]", "Day"),
+    "d": _Token("d", r"[12]\d|[ 0]?[1-9]|3[01]", "Day"),
     "Exd": _Token("d", r"3[01]|[12]\d|0[1-9]", "ExDay"),
-    "H": _Token("H", r"2[0-3]|[01]?\d", "24hour"),
+    "H": _Token("H", r"[01]?\d|2[0-3]", "24hour"),
     "ExH": _Token("H", r"2[0-3]|[01]\d", "Ex24hour"),
     "k": _Token("H", r"[0-2]?\d", "%k"),
-    "Exk": _Token("H", r"2[0-3]|[01]?\d", "Ex%k"),
+    "Exk": _Token("H", r"[01]?\d|2[0-3]", "Ex%k"),
     "I": _Token("I", r"1[0-2]|0?[1-9]", "12hour"),
     "l": _Token("I", r"1?\d", "%l"),
-    "Exl": _Token("I", r"1[0-2]|\d", "%Exl"),
+    "Exl": _Token("I", r"1[0-2]|\d", "Ex%l"),
     "M": _Token("M", r"[0-5]?\d", "Minute"),
     "ExM": _Token("M", r"[0-5]\d", "ExMinute"),
-    "S": _Token("S", r"6[01]|[0-5]?\d", "Second"),
+    "S": _Token("S", r"[0-5]?\d|6[01]", "Second"),
     "ExS": _Token("S", r"6[01]|[0-5]\d", "ExSecond"),
     "f": _Token("f", r"[0-9]{1,6}", "Microseconds"),
     "p": _Token("p", r"am|pm", "AMPM"),
@@ -325,7 +326,7 @@ def _number_template(text: str, kind: str, *, anchored: bool) -> DatePattern:
     if anchored:
         start = _LINE_START
     else:
-        start = "" if kind == "TAI64N" else r"(?:^\[?|(?<=\baudit\())"
+        start = "" if kind == "TAI64N" else r"(?:^|(?<=^\[)|(?<=\baudit\())"
     name = (_LN_BEG if anchored else "") + _WORDS[kind]
     return DatePattern(text, name, f"{start}(?P<{kind}>{number})", anchored=anchored, at_start=anchored)
 

@@ -126,8 +126,8 @@ class DateDetector:
         # The last winner: its place in the list, its line, and where it stood there.
         self._last = -1
         self._last_line = ""
-        self._last_start = _FAR
-        self._last_end = _FAR
+        self._last_start = 1
+        self._last_end = 0
 
     @property
     def templates(self) -> list[DateTemplate]:
@@ -164,7 +164,7 @@ class DateDetector:
             return self._walk(line, now, skip, None)
         if len(self._templates) == 1 or match.span() == (start, end):
             return self._won(last, match, line, now)
-        return self._walk(line, now, -1, match)
+        return self._walk(line, now, skip, match)
 
     def _looks_alike(self, line: str, start: int, end: int) -> bool:
         """Whether the neighbours of the last date's borders are the same in *line*; inside, letters do not count."""
@@ -178,7 +178,7 @@ class DateDetector:
         return line[end : end + 1] == known[end : end + 1] or (not inside.isalnum() and line[end - 1 : end] == inside)
 
     def _walk(self, line: str, now: float, skip: int, candidate: re.Match[str] | None) -> FoundDate | None:
-        """Try the templates in order but *skip*; *candidate* is the match of the last winner at another place."""
+        """Try the templates in order but *skip*; *candidate* is a match of the last winner at another place."""
         templates = self._templates
         best, best_at = candidate, self._last
         best_start = _FAR if candidate is None else candidate.start()

@@ -75,7 +75,7 @@ class FixedZone:
 
     def epoch(self, wall: int, now: float) -> tuple[float, float]:  # noqa: ARG002 - the protocol
         """Return *wall* less the offset."""
-        return float(wall - self.offset - EPOCH_WALL), _FOR_EVER
+        return float(wall - (self.offset or 0) - EPOCH_WALL), _FOR_EVER
 
     def wall(self, now: float) -> float:
         """Return the system's local time."""
