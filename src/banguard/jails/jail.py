@@ -54,8 +54,8 @@ class _Decoder:
     def __init__(self, encoding: str) -> None:
         self.encoding = "utf-8" if encoding.lower() == "auto" else encoding
         codecs.lookup(self.encoding)
-        # In UTF-16 and UTF-32 a newline byte can be half of another character: lines are cut after decoding.
-        self.is_wide = "\n".encode(self.encoding)[-1:] != b"\n" or len("\n".encode(self.encoding)) > 1
+        # In UTF-16 and UTF-32 a newline byte can be half of another character; a source then gives spans of all lines.
+        self.is_wide = "\n".encode(self.encoding) != b"\n"
 
     def text(self, line: bytes) -> tuple[str, bool]:
         """Return the text without its line end, and whether all of it could be decoded."""
@@ -188,11 +188,6 @@ class Jail:
     def _pieces(self, candidates: Candidates) -> Iterator[tuple[int, str, float | None]]:
         """Yield offset in the block, text and given time of each candidate line."""
         block, spans, times = candidates.block, candidates.spans, candidates.times
-        if spans is None and times is None and self._decoder.is_wide:
-            text = self._decode(block, candidates.log, self._decoder)
-            for line in text.split("\n"):
-                yield 0, line.rstrip("\r"), None
-            return
         if spans is None:
             spans = tuple(_line_spans(block))
         of_line = None
@@ -227,11 +222,11 @@ class Jail:
             if at is None:
                 return
         else:
-            at = self._policy.undated(self._last_date.get(log), now, live=live)
+            at = self._policy.undated(self._last_date.get(log), now, live=live or dated.optional)
         result = self._rules.match(dated, at)
         if result.status == "matched":
             self._matched += 1
-            if dated.time is None:
+            if dated.time is None and not dated.optional:
                 at = self._undated(log, block, start, now, live=live)
             if at is not None:
                 for match in result.matches:
@@ -425,8 +420,9 @@ class Jail:
             self._expired_at = now
             self._counter.expire(self._clock.now())
 
-    def restore(self, states: Sequence[FailureState]) -> None:
-        """Take over what the failure counter held when the last report was made in an earlier run."""
+    def restore(self, states: Sequence[FailureState], cursors: Sequence[Cursor] = ()) -> None:
+        """Take over what the failure counter held, and where the logs stood, at the last report of an earlier run."""
+        self._cursors.update((cursor.log, cursor) for cursor in cursors)
         self._counter.restore(states)
         self._counter.expire(self._clock.now())
 

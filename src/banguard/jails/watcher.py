@@ -111,6 +111,7 @@ class Watcher:
     def run(self, stop: threading.Event) -> None:
         """Thread body: until *stop* is set (and the inbox closed, which wakes it)."""
         pending = False
+        self._stats = self._jail.stats()  # it may have been given the failures of an earlier run since
         while not stop.is_set():
             message = self._inbox.get(self._patience(pending))
             if message is None:
