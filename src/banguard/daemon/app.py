@@ -29,7 +29,7 @@ from banguard.daemon import reload as reloading
 from banguard.daemon.check import check
 from banguard.daemon.logsetup import LogSetup
 from banguard.daemon.parts import Services, allow_ipv6, open_store, run_check
-from banguard.daemon.pool import SourcePool
+from banguard.daemon.pool import SourcePool, with_journal_where_no_log
 from banguard.daemon.runner import PATIENCE, JailRunner
 from banguard.daemon.supervise import Supervised
 from banguard.errors import ActionError, ConfigError, ControlError, SourceError, StoreError
@@ -60,7 +60,7 @@ class App:
         overrides: Mapping[str, str] | None = None,
     ) -> None:
         """*log* sets up logging, *on_stop* is called when a client asks the server to stop."""
-        self._config = config
+        self._config = config = with_journal_where_no_log(config)
         self._server = config.server
         self._overrides = dict(overrides or {})
         self._clock = clock
@@ -202,6 +202,7 @@ class App:
                 config = load(directory, overrides=self._overrides)
             except ConfigError as error:
                 raise ControlError(str(error)) from None
+            config = with_journal_where_no_log(config)
             config = replace(config, problems=check(config, logs=False))
             reloading.refuse_if_broken(config, request)
             running = {name: runner.config for name, runner in self._jails.items()}

@@ -5,13 +5,15 @@ from __future__ import annotations
 import glob
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from banguard.clock import Clock
-from banguard.config.schema import JailConfig
+from banguard.config import load_jail
+from banguard.config.schema import Config, JailConfig, Problem, Severity
 from banguard.daemon.supervise import Supervised
-from banguard.errors import SourceError
+from banguard.errors import ConfigError, SourceError
 from banguard.model import Fact
-from banguard.sources import Source, open_source, resolve
+from banguard.sources import Source, check_source, open_source, resolve
 
 logger = logging.getLogger("banguard.jail")
 
@@ -72,6 +74,29 @@ def choose_name(config: JailConfig) -> str:
             raise
         logger.warning("[%s] %s; using polling", config.name, error)
         return "polling"
+
+
+def with_journal_where_no_log(config: Config) -> Config:
+    """
+    Let jails with `backend = auto` read the journal where no log file exists and the filter names a journalmatch.
+
+    Their filters are read again: lines of the journal have another prefix (`logtype = journal`).
+    """
+    jails = dict(config.jails)
+    problems = list(config.problems)
+    for name, jail in config.jails.items():
+        wants = jail.backend.lower() == "auto" and jail.systemd_if_nologs and jail.filter.journalmatch
+        if not wants or has_files(jail):
+            continue
+        try:
+            check_source("journald")
+            jails[name] = load_jail(config.directory, name, backend="systemd")
+        except SourceError as error:
+            problems.append(Problem(Severity.WARNING, f"no log file, and {error}", name, jail.places.get("logpath")))
+        except ConfigError as error:
+            problems.append(Problem(Severity.ERROR, str(error), name, jail.places.get("filter")))
+            del jails[name]
+    return replace(config, jails=jails, problems=tuple(problems))
 
 
 def has_files(config: JailConfig) -> bool:

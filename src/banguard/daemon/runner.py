@@ -83,7 +83,8 @@ class JailRunner:
         """Restore the jail's bans, start its actions, its thread and its reading."""
         config, services = self.config, self._services
         logger.info("Creating new jail '%s'", self.name)
-        logger.info("Jail '%s' uses %s", self.name, self.backend or "no log")
+        if self.backend:
+            logger.info("Initiated '%s' backend", self.backend)
         filter_logger.info("  maxRetry: %s", config.maxretry)
         filter_logger.info("  findtime: %s", _plain(config.findtime))
         logging.getLogger("banguard.actions").info("  banTime: %s", config.bantime)
