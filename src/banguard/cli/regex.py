@@ -9,10 +9,11 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from banguard import __version__
-from banguard.cli.regex_lines import of_file, of_journal
+from banguard.cli.regex_lines import Batch, of_file, of_journal
 from banguard.cli.regex_report import (
     SHOWN_LINES,
     Lines,
@@ -257,24 +258,6 @@ def _is_journal(log: str) -> bool:
 # ---- trying
 
 
-def _results(
-    rules: FilterRules, batches: Iterable[Sequence[tuple[str, float | None]]], now: float, *, check_all: bool
-) -> Iterator[tuple[int, DatedLine, LineResult]]:
-    """Yield number (from 1), line and result of each line; empty lines and those that begin with # are passed over."""
-    date, match, time_of = rules.date, rules.match, rules.time_of
-    number = 0
-    for batch in batches:
-        for line, given in batch:
-            number += 1
-            if not line or line[0] == "#":
-                continue
-            dated = date(line, now, given)
-            at = dated.time
-            if at is None:
-                at = time_of(dated)
-            yield number, dated, match(dated, at, check_all=check_all)
-
-
 class _Names:
     """Puts addresses in the place of host names; a name without one is no match."""
 
@@ -289,7 +272,7 @@ class _Names:
         name = result.matches[0]
         found = self._resolver.addresses(name.id)
         if found:
-            return replace(result, matches=tuple(replace(name, kind="address", id=address) for address in found))
+            return result._replace(matches=tuple(name._replace(kind="address", id=address) for address in found))
         for number in result.rules:
             self._rules.failures[number - 1].hits -= 1
         return LineResult("missed", rejected=name.id)
@@ -338,22 +321,41 @@ class _Trial:
             lines: Lines = getattr(self.tally, name)
             lines.limit = None if everything else 0 if name == "matched" else SHOWN_LINES
 
-    def run(self, batches: Iterable[Sequence[tuple[str, float | None]]]) -> None:
-        """Try all lines."""
-        options, tally = self._options, self.tally
-        lists = {"matched": tally.matched, "nofail": tally.ignored, "ignored": tally.ignored, "missed": tally.missed}
+    def run(self, batches: Iterable[Batch]) -> None:
+        """Try all lines; empty ones and those that begin with # are passed over."""
+        options, tally, rules, now = self._options, self.tally, self._rules, self._now
+        add = {
+            "matched": tally.matched.add,
+            "nofail": tally.ignored.add,
+            "ignored": tally.ignored.add,
+            "missed": tally.missed.add,
+        }
         check_all = not (options.no_check_all or options.out)
         show = self._show()
         began = self._clock.monotonic()
-        for number, dated, result in _results(self._rules, batches, self._now, check_all=check_all):
-            if result.status == "matched" and result.matches[0].kind == "name":
-                if self._names is None:
-                    self._names = _Names(self._clock, self._rules)
-                result = self._names.resolve(result)
-            lists[result.status].add(dated.line)
-            if show is not None:
-                show(number, dated, result)
+        date, match = rules.date, rules.match
+        number = 0
+        for lines, times in batches:
+            for line, given in zip(lines, times or repeat(None)):  # noqa: B905  one of them has no end
+                number += 1
+                if not line or line[0] == "#":
+                    continue
+                dated = date(line, now, given)
+                at = dated.time
+                if at is None:
+                    at = rules.time_of(dated)
+                result = match(dated, at, check_all=check_all)
+                if result.matches and result.matches[0].kind == "name":
+                    result = self._resolve(result)
+                add[result.status](line)
+                if show is not None:
+                    show(number, dated, result)
         tally.seconds = self._clock.monotonic() - began
+
+    def _resolve(self, result: LineResult) -> LineResult:
+        if self._names is None:
+            self._names = _Names(self._clock, self._rules)
+        return self._names.resolve(result)
 
     def _show(self) -> _Show | None:
         """Return what is done with each result as it comes."""
@@ -469,7 +471,7 @@ def _run(options: argparse.Namespace, output: _Output, clock: Clock) -> None:
     elif is_file:
         batches = of_file(log, subject.encoding or "UTF-8")
     else:
-        batches = iter([[(line, None) for line in text]])
+        batches = iter([(text, None)])
     trial.run(batches)
     trial.print_report()
 

@@ -12,7 +12,6 @@ SESSION_LIMIT = 10_000
 # More lines of one session than any action could show are not kept.
 SESSION_LINES = 64
 
-_IDENTITY = ("ip4", "ip6", "dns", "fid")
 _SKIPPED = re.compile(r"skiplines\d+\Z")
 
 
@@ -45,19 +44,23 @@ class Sessions:
         self._limit = limit
         self._seconds = seconds
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._now = 0.0
         self.lost = 0
 
     def __len__(self) -> int:
         return len(self._sessions)
 
     def add(
-        self, key: str, data: dict[str, object], line: str, now: float
+        self, key: str, data: dict[str, object], line: str, at: float | None
     ) -> tuple[dict[str, object], tuple[str, ...]] | None:
         """
         Take a match of session *key*; return the data and the lines of the failure it makes, None when it makes none.
 
-        *data* are the groups of the match, *line* is the original line, *now* the wall clock in seconds.
+        *data* are the groups of the match, *line* is the original line, *at* its time in epoch seconds (None: that of
+        the line before). It is the time of the lines that ages a session, not the clock: a log that is read at once
+        gives the failures that it gave while it grew, also where a process id comes again after days.
         """
+        now = self._now = self._now if at is None else at
         gained = bool(data.get("mlfgained"))
         over = bool(data.pop("mlfforget", None))
         quiet = gained or bool(data.get("nofail"))
@@ -71,7 +74,10 @@ class Sessions:
                 session.pending = False
             if not session.quiet and not session.pending:
                 session.lines.clear()
-            session.data.update((name, value) for name, value in data.items() if value is not None)
+            known = session.data
+            for name, value in data.items():
+                if value is not None:
+                    known[name] = value
             if over:
                 del self._sessions[key]
         user = data.get("user")
@@ -90,7 +96,8 @@ class Sessions:
         if not gained:
             session.lines.append(line)
         del session.lines[:-SESSION_LINES]
-        if not any(session.data.get(name) for name in _IDENTITY):
+        known = session.data
+        if not (known.get("ip4") or known.get("ip6") or known.get("dns") or known.get("fid")):
             session.pending = True
             return None
         return dict(session.data), tuple(session.lines)

@@ -18,8 +18,8 @@ _PARTS = r"""
     \\. | \[\^?\]?(?:\\.|[^\]\\])*\] | \(\?\#[^)]*\)
     | (?P<flags>\(\?[aiLmsux]+\)) | (?P<open>\() | (?P<close>\)) | (?P<bar>\|)
 """
-_TOKEN = re.compile(_PARTS, re.VERBOSE | re.DOTALL)
-_TOKEN_VERBOSE = re.compile(_PARTS + r"| \#[^\n]*", re.VERBOSE | re.DOTALL)
+TOKEN = re.compile(_PARTS, re.VERBOSE | re.DOTALL)
+_VERBOSE_TOKEN = re.compile(_PARTS + r"| \#[^\n]*", re.VERBOSE | re.DOTALL)
 _SCOPED = re.compile(r"\((?:\?:)?\(\?(?P<flags>[aiLmsux]+)\)")
 _MERGED = re.compile(r"(?P<how>alt|tuple)_(?P<target>.+?)(?:_\d+)?\Z")
 
@@ -30,7 +30,7 @@ def scope_flags(regex: str) -> str:
         return regex
     pieces: list[str] = []
     position = 0
-    for token in _TOKEN.finditer(regex):
+    for token in TOKEN.finditer(regex):
         scoped = _SCOPED.match(regex, token.start()) if token["open"] and token.start() >= position else None
         if scoped:
             pieces += (regex[position : token.start()], f"(?{scoped['flags']}:")
@@ -45,14 +45,18 @@ def hoist_flags(regex: str) -> str:
     Python took `\.(?i)(jpg|png)` until 3.10, and the flag held for the whole regex; 3.11 refuses it (docs.python.org,
     "What's New In Python 3.11").
     """
-    flags: set[str] = set()
-    for token in _TOKEN.finditer(regex):
-        flags.update((token["flags"] or "")[2:-1])
+    tokens, flags = TOKEN, _flags(TOKEN, regex)
+    if "x" in flags:
+        # Seen first as if there were no comments, then again with them.
+        tokens, flags = _VERBOSE_TOKEN, _flags(_VERBOSE_TOKEN, regex) | {"x"}
     if not flags:
         return regex
-    tokens = _TOKEN_VERBOSE if "x" in flags else _TOKEN
     text = tokens.sub(lambda token: "" if token["flags"] else token[0], regex)
     return f"(?{''.join(sorted(flags))}){text}"
+
+
+def _flags(tokens: re.Pattern[str], regex: str) -> set[str]:
+    return {flag for token in tokens.finditer(regex) for flag in (token["flags"] or "")[2:-1]}
 
 
 def is_anchored(regex: str) -> bool:
@@ -63,7 +67,7 @@ def is_anchored(regex: str) -> bool:
     if not regex.startswith(("^", r"\A")) or re.match(r"(?:\^|\\A)[*?+{]", regex):
         return False
     depth = 0
-    for token in _TOKEN.finditer(regex):
+    for token in TOKEN.finditer(regex):
         if token["flags"]:
             return False
         if token["open"]:
@@ -85,10 +89,11 @@ class Pattern:
     """
     A regex of a filter, compiled: *text* as the user wrote it, *regex* with its tags expanded.
 
-    `find` searches a subject; *groups* are the names of its groups; *hits* counts its matches, for the tester.
+    `find` searches a subject; *groups* are the names of its groups; *is_anchored* says that it can match at the start
+    only; *hits* counts its matches, for the tester.
     """
 
-    __slots__ = ("_merges", "find", "groups", "hits", "regex", "text")
+    __slots__ = ("_merges", "find", "groups", "hits", "is_anchored", "regex", "text")
 
     def __init__(self, text: str, compiled: re.Pattern[str]) -> None:
         self.text = text
@@ -97,8 +102,8 @@ class Pattern:
         self.hits = 0
         self._merges = _merges(self.groups)
         # `search` tries an anchored regex at every character; `match` gives the same answer after the first.
-        anchored = not compiled.flags & (re.MULTILINE | re.VERBOSE) and is_anchored(self.regex)
-        self.find: Callable[[str], re.Match[str] | None] = compiled.match if anchored else compiled.search
+        self.is_anchored = not compiled.flags & (re.MULTILINE | re.VERBOSE) and is_anchored(self.regex)
+        self.find: Callable[[str], re.Match[str] | None] = compiled.match if self.is_anchored else compiled.search
 
     def data(self, found: re.Match[str]) -> dict[str, object]:
         """
