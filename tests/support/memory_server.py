@@ -10,6 +10,7 @@ from dataclasses import replace
 from banguard import netaddr
 from banguard.clock import SystemClock
 from banguard.config.schema import ActionConfig, ActionKind, FilterConfig, JailConfig, LogPath, ServerConfig
+from banguard.control import commands
 from banguard.control.api import (
     ActiveBan,
     JailView,
@@ -19,7 +20,6 @@ from banguard.control.api import (
     unknown_action,
     unknown_jail,
 )
-from banguard.control import commands
 from banguard.control.protocol import refusal
 from banguard.control.server import ControlServer, listen
 from banguard.control.table import Context
@@ -122,7 +122,10 @@ class MemoryServer:
         rules = self._jail(name).filter
         date = None if not rules.datepattern else (rules.datepattern, "Year-Month-Day")
         return RulesView(
-            _expanded(rules.prefregex), tuple(map(_expanded, rules.failregex)), tuple(map(_expanded, rules.ignoreregex)), date
+            _expanded(rules.prefregex),
+            tuple(map(_expanded, rules.failregex)),
+            tuple(map(_expanded, rules.ignoreregex)),
+            date,
         )
 
     def add_jail(self, config):

@@ -335,7 +335,7 @@ class Client:
         return REFUSED if bad else 0
 
     def _directory(self) -> str:
-        from banguard.config.paths import default_directory  # noqa: PLC0415
+        from banguard.paths import default_directory  # noqa: PLC0415
 
         return self._options.value("-c", "--conf") or default_directory()
 
@@ -351,15 +351,13 @@ class Client:
         return {name: value for name, value in given.items() if value is not None}
 
     def _socket(self) -> str:
-        """Return the socket as given, else `$BANGUARD_SOCKET` (unless -c chose a directory), else as configured."""
+        """Return the socket as given, else `$BANGUARD_SOCKET`, else as configured: as the server itself does."""
         if self._path is None:
-            self._path = self._options.value("-s", "--socket")
-        if self._path is None and not self._options.has("-c", "--conf"):
-            self._path = os.environ.get("BANGUARD_SOCKET") or None
-        if self._path is None:
-            from banguard.config import load_server  # noqa: PLC0415
+            self._path = self._options.value("-s", "--socket") or os.environ.get("BANGUARD_SOCKET")
+        if not self._path:
+            from banguard.cli.socketpath import socket_path  # noqa: PLC0415
 
-            self._path = load_server(self._directory()).socket
+            self._path = socket_path(self._directory())
         return self._path
 
     # ---- the rest

@@ -140,6 +140,8 @@ def _texts(data: bytes, question: bytes) -> list[str]:
             position = _skip_name(data, position)
             kind, _, _, length = struct.unpack_from(">HHIH", data, position)
             position += 10
+            if position + length > len(data):
+                raise ValueError("the answer breaks off")
             if kind == _TXT:
                 found.append(_strings(data[position : position + length]))
             position += length

@@ -32,7 +32,7 @@ def as_text(reply: Reply, *, box_drawing: bool = False) -> str:
     if reply.error is not None:
         return clean(reply.error)
     if reply.kind == "stats":
-        return _table(_list(_dict(reply.value)["jails"]), box_drawing=box_drawing)
+        return _table(_list(_dict(reply.value).get("jails")), box_drawing=box_drawing)
     return clean(_KINDS.get(reply.kind, _plain)(reply.value))
 
 
@@ -114,7 +114,9 @@ def _jail_tree(value: object, flavor: str) -> Tree:
         ("Total banned:", word(actions.get("total_banned"))),
     ]
     if flavor != "short":
-        figures.append(("Banned IP list:", " ".join(word(_dict(ban).get("id")) for ban in _list(actions["banned"]))))
+        figures.append(
+            ("Banned IP list:", " ".join(word(_dict(ban).get("id")) for ban in _list(actions.get("banned"))))
+        )
     if flavor == "cymru":
         origin = _dict(actions.get("cymru"))
         figures += [

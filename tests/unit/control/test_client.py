@@ -40,7 +40,10 @@ def test_a_missing_socket_is_status_3(path):
     """The error names the path and asks the question that operators know."""
     with pytest.raises(ControlError) as raised:
         ask(path, ["ping"], MONOTONIC)
-    assert (f"Failed to access socket path: {path}. Is banguard running?", 3) == (str(raised.value), raised.value.status)
+    assert (f"Failed to access socket path: {path}. Is banguard running?", 3) == (
+        str(raised.value),
+        raised.value.status,
+    )
 
 
 def test_a_socket_that_nobody_answers_is_status_3(path):
