@@ -66,7 +66,7 @@ class LineForm:
 
     def cut(self, line: bytes, cap: int) -> bytes:
         """Return a line (with or without its newline) cut to *cap* bytes, marked, with a newline."""
-        return line[: cap - cap % self.width] + CUT_MARK.encode(self._codec) + self.newline
+        return line[: cap - cap % self.width] + CUT_MARK.encode(self._codec or "ascii") + self.newline
 
     def decode(self, data: bytes, encoding: str) -> str:
         """Return the text of raw bytes; *encoding* is that of the jail, used where newline is the byte 10."""

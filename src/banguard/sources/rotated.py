@@ -49,8 +49,9 @@ class Known:
     """
     What is known of the file a reader stands in.
 
-    *held* says that it is still open here, *mtime_ns* when it was last written to (only then). *last* are the bytes
-    before *offset*. *seen* are fingerprints of files that were read before.
+    *held* says that it is still open here. Files not written to since *mtime_ns* were read before it; that is asked only
+    when the file itself is nowhere, and 0 means that nothing is known. *last* are the bytes before *offset*. *seen* are fingerprints of files that were read before, *until* those of files that are read
+    later anyway.
     """
 
     ident: FileId
@@ -60,6 +61,7 @@ class Known:
     mtime_ns: int = 0
     last: bytes = b""
     seen: Collection[str] = ()
+    until: Collection[str] = ()
 
 
 def base_names(name: str) -> tuple[str, ...]:
@@ -151,20 +153,33 @@ def open_chain(path: str, known: Known, current: FileId | None, form: LineForm) 
 def _open_chain(
     path: str, known: Known, current: FileId | None, form: LineForm, opened: list[Handle]
 ) -> tuple[Handle | None, list[Handle]]:
-    members = [sibling for sibling in siblings(path) if sibling.ident != current]
+    members = siblings(path)
+    idents = [sibling.ident for sibling in members]
+    if current in idents:
+        # It was renamed as well, just now: what comes after it is found later.
+        members = members[: idents.index(current)]
     at, own = _position(members, known, form, opened)
-    if at is None and not known.held:
-        return None, []
     if at is None:
         # It was deleted, or moved elsewhere: what was written to since then comes after it.
-        later = [sibling for sibling in members if sibling.mtime_ns >= known.mtime_ns and sibling.ident != known.ident]
-        handles = [handle for sibling in later if (handle := _open(sibling, opened)) is not None]
+        if not known.mtime_ns:
+            return None, []
+        written = [sibling for sibling in members if sibling.mtime_ns >= known.mtime_ns]
+        handles = [handle for sibling in written if (handle := _open(sibling, opened)) is not None]
         fresh = [handle for handle in handles if identify(handle, form) not in (*known.seen, known.fingerprint)]
         for handle in handles:
             if handle not in fresh:
                 handle.close()
         return None, fresh
-    return own, [handle for sibling in members[at + 1 :] if (handle := _open(sibling, opened)) is not None]
+    later = []
+    for sibling in members[at + 1 :]:
+        handle = _open(sibling, opened)
+        if handle is None:
+            continue
+        if known.until and identify(handle, form) in known.until:
+            handle.close()
+            break
+        later.append(handle)
+    return own, later
 
 
 def _position(

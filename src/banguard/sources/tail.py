@@ -23,6 +23,8 @@ _MAX_LATE = 4
 _SEEN = 32
 _CHUNKS = 16
 _MARK_ROOM = 64
+# The clock of file times runs in steps of some milliseconds.
+_TIME_STEP = 0.02
 
 
 class Part:
@@ -162,7 +164,8 @@ class Tail:
             if handle is not None and _is_at(handle, cursor, self._form, same_inode=True):
                 self._add(handle, cursor.offset)
                 return True
-            known = Known((cursor.device, cursor.inode), cursor.offset, cursor.fingerprint)
+            since = max(0, round((cursor.time - _TIME_STEP) * 1e9))
+            known = Known((cursor.device, cursor.inode), cursor.offset, cursor.fingerprint, mtime_ns=since)
             own, later = self._chain(known, handle.ident if handle is not None else None)
             if own is not None:
                 self._add(own, cursor.offset)
@@ -170,6 +173,11 @@ class Tail:
                     self._add(older)
                 self._add(handle)
                 return True
+            if later:
+                for older in later:
+                    self._add(older)
+                self._add(handle)
+                return False
             # Moved to another disk, or restored: another inode with the same beginning.
             moved = (
                 handle is not None and bool(cursor.fingerprint) and _is_at(handle, cursor, self._form, same_inode=False)
@@ -203,6 +211,10 @@ class Tail:
     def look(self, now: float) -> None:
         """Notice what became of the name; *now* is a monotonic time."""
         self._drop_late(now)
+        for part in self._parts:
+            if not part.fingerprint:
+                # To be known again in a copy, should it be truncated before it is read.
+                part.learn_head()
         try:
             status = os.stat(self.path)
         except (FileNotFoundError, NotADirectoryError):
@@ -236,8 +248,9 @@ class Tail:
         if handle.ident == newest.ident:
             handle.close()
             return
+        later: list[Handle] = []
         try:
-            later: list[Handle] = []
+            self._check_rewritten(newest)
             prints = {part.fingerprint for part in (*self._parts, *self._late)} - {""}
             known = Known(
                 newest.ident,
@@ -401,6 +414,14 @@ class Tail:
         if not data.startswith(part.last) or (part.head and part.handle.pread(len(part.head), 0) != part.head):
             raise _Rewritten
 
+    def _check_rewritten(self, part: Part) -> None:
+        """Notice truncation of a file before its name is used to find others."""
+        back = len(part.last)
+        try:
+            self._verify(part, part.handle.pread(back, part.offset - back))
+        except _Rewritten:
+            self._begin_anew(part)
+
     def _block(self, part: Part, raw: bytes, size: int, *, cut: int = 0, final: bool = False) -> Block:
         data, spans, count = (
             part.form.prepare(raw, self._line_cap + (_MARK_ROOM if cut else 0)) if raw else (b"", (), 0)
@@ -465,18 +486,20 @@ class Tail:
 
     def _begin_anew(self, part: Part) -> None:
         """Go to the beginning of a file that was emptied; what was not read before may stand in a copy of it."""
-        known = Known(part.ident, part.offset, part.fingerprint, last=part.last)
-        own: Handle | None = None
-        later: list[Handle] = []
-        if known.fingerprint:
-            with contextlib.suppress(OSError):
-                own, later = self._chain(known, part.ident)
-            self._seen.append(known.fingerprint)
-        before = [Part(own, self._form, part.offset)] if own is not None else []
-        before += [Part(older, self._form) for older in later]
+        offset, before, last = part.offset, part.fingerprint, part.last
         part.restart()
         self.truncations += 1
-        self._parts.extendleft(reversed(before))
+        if not before:
+            return
+        self._seen.append(before)
+        until = {other.fingerprint for other in self._parts} - {"", before}
+        own, later = self._chain(Known(part.ident, offset, before, last=last, until=until), part.ident)
+        fresh = [Part(older, self._form) for older in later]
+        if own is not None:
+            fresh.insert(0, Part(own, self._form, offset))
+        at = self._parts.index(part)
+        for number, older in enumerate(fresh):
+            self._parts.insert(at + number, older)
 
     # ---- sharing
 
