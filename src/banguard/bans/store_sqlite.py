@@ -414,7 +414,7 @@ class SqliteStore:
                     (oldest, running),
                 )
         with self._errors():
-            self._open_writer().execute("PRAGMA incremental_vacuum").fetchall()
+            self._open_writer().executescript("PRAGMA incremental_vacuum")  # execute() would free one page only
         return forgotten
 
     # ---- reading, by the registry's thread
