@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -106,6 +107,7 @@ _DATE_ANY_CASE = re.compile(r"\{DATE\}", re.IGNORECASE)
 _EMBEDDED = re.compile(r"\{(L?EPOCH)\}")
 _EMBEDDED_ANY_CASE = re.compile(r"\{(L?EPOCH)\}", re.IGNORECASE)
 _KEYWORD = re.compile(r"(\{\^LN-BEG\}|\^)?(L?EPOCH|TAI64N)")
+_ISO8601 = re.compile(r"(\{\^LN-BEG\}|\^)?ISO8601")
 _LN_BEG = "{^LN-BEG}"
 _UNBOUND = "{UNB}"
 
@@ -131,6 +133,11 @@ _DEFAULTS: Final = (
 )
 _ANCHORED_WEIGHT = 100.0
 
+# What a line must contain for one of the defaults to be in it: searching for that once is much cheaper than for each.
+_CLOCK = re.compile(r"\d:[0-5]?\d:[0-6]?\d").search
+_DIGITS = re.compile(r"\d{8}").search
+_AT = re.compile("@").search
+
 
 class Matcher(NamedTuple):
     """A compiled date pattern: how to find it, and which groups say what."""
@@ -147,11 +154,11 @@ class DatePattern:
     One template: what the dates of a line look like.
 
     Group 1 of its regex is what is cut out of the line. *text* is what the user would write for it, *name* what the
-    tester prints. *anchored* says that it matches only at the line's start. Immutable, and shared between detectors;
-    its regex is compiled when first asked for.
+    tester prints. *anchored* says that it matches only at the line's start. *needs*, when there is one, finds something
+    in every line in which the pattern matches. Shared between detectors; its regex is compiled when first asked for.
     """
 
-    __slots__ = ("_at_start", "_compiled", "_ignore_case", "_source", "anchored", "name", "text")
+    __slots__ = ("_at_start", "_compiled", "_ignore_case", "_source", "anchored", "name", "needs", "text")
 
     def __init__(
         self, text: str, name: str, source: str, *, anchored: bool, at_start: bool, ignore_case: bool = False
@@ -159,6 +166,7 @@ class DatePattern:
         self.text = text
         self.name = name
         self.anchored = anchored
+        self.needs: Callable[[str], object] | None = None
         self._source = source
         self._at_start = at_start
         self._ignore_case = ignore_case
@@ -178,7 +186,9 @@ class DatePattern:
 
     def _compile(self, years: str) -> Matcher:
         try:
-            regex = re.compile(self.regex(years), re.IGNORECASE if self._ignore_case else 0)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the kind "possible nested set": the author of a filter meant it
+                regex = re.compile(self.regex(years), re.IGNORECASE if self._ignore_case else 0)
         except (re.error, RecursionError, OverflowError) as error:
             raise PatternError(f"not a date pattern: {error}", pattern=self.text) from None
         # `search` would try a regex that starts with ^ at every position; `match` gives up at the first.
@@ -210,10 +220,10 @@ def limited_years(now: float, *, any_year: bool = False) -> tuple[str, float]:
 
 def compile_datepattern(text: str | None) -> list[Weighted]:
     """
-    Return the templates of option `datepattern`: one line each, or several for `{DATE}`, `{^LN-BEG}`, `{DEFAULT}`.
+    Return the templates of option `datepattern`: one for each line, several for `{DATE}`, `{^LN-BEG}`, `{DEFAULT}`.
 
-    None, or no line at all, stands for all defaults. Raises PatternError for an unknown token, for something that is no
-    regular expression, and for the same template twice.
+    `ISO8601` stands for two, with and without separators. None, or no line at all, stands for all defaults. Raises
+    PatternError for an unknown token, for something that is no regular expression, and for the same template twice.
     """
     lines = [line.strip() for line in (text or "").split("\n")]
     templates: dict[str, Weighted] = {}
@@ -227,6 +237,8 @@ def compile_datepattern(text: str | None) -> list[Weighted]:
             _add(templates, _template(_UNBOUND + "^"), line)
         elif "{DATE}" in keyword:
             _add_missing(templates, _with_dates(line))
+        elif (iso := _ISO8601.fullmatch(keyword)) is not None:
+            _add_missing(templates, [Weighted(_template((iso[1] or "") + _DEFAULTS[at]), 1.0) for at in (0, 13)])
         else:
             _add(templates, _checked(line), line)
     return list(templates.values()) or list(_all_defaults())
@@ -249,6 +261,9 @@ def _add_missing(templates: dict[str, Weighted], more: Iterable[Weighted]) -> No
 def _all_defaults() -> tuple[Weighted, ...]:
     """Return the defaults, before them a copy bound to the line's start of each that is not anyway."""
     originals = [_template(text) for text in _DEFAULTS]
+    for each in originals:
+        if not each.anchored:
+            each.needs = _AT if each.text == "TAI64N" else _CLOCK if ":%M:%S" in each.text else _DIGITS
     bound = [_template(_LN_BEG + text) for text, each in zip(_DEFAULTS, originals, strict=True) if not each.anchored]
     return (*(Weighted(each, _ANCHORED_WEIGHT) for each in bound), *(Weighted(each, 1.0) for each in originals))
 

@@ -183,9 +183,16 @@ class DateDetector:
         best, best_at = candidate, self._last
         best_start = _FAR if candidate is None else candidate.start()
         final = len(templates) - 1
+        has: dict[Callable[[str], object], bool] = {}
         for at, template in enumerate(templates):
             if at == skip:
                 continue
+            needs = template.pattern.needs
+            if needs is not None:
+                if needs not in has:
+                    has[needs] = needs(line) is not None
+                if not has[needs]:
+                    continue
             match = template.find(line)
             if match is None:
                 continue
