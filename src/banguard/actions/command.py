@@ -105,6 +105,7 @@ class CommandAction:
         self.norestored = config.norestored
         self._allow_ipv6 = allow_ipv6
         self._rendered: dict[tuple[str, str], str] = {}
+        self._failures: dict[str, str] = {}  # command → how it last failed
         self._started: dict[str, bool] = {}  # family → whether it has had bans
         self._timeout = DEFAULT_TIMEOUT
         self._configure()
@@ -287,7 +288,7 @@ class CommandAction:
         seen: set[str] = set()
         failures = []
         for family in families:
-            text = self._render(name, family)
+            text = self._render(name, family).replace("<family>", family)
             if text and text not in seen:
                 seen.add(text)
                 result = self._run(name, family, self._fixed(family))
@@ -355,7 +356,10 @@ class CommandAction:
         finally:
             if self._turn is not None:
                 self._turn.give_back(self)
-        _log(script, result)
+        # The same failure again and again, for each ban and each attempt, is told once.
+        said = "" if result.succeeded else result.describe()
+        _log(script, result, quiet=result.succeeded or said == self._failures.get(name))
+        self._failures[name] = said
         return result
 
 
@@ -376,9 +380,9 @@ def ban_of(jail: str, values: Mapping[str, object], now: float) -> Ban:
     )
 
 
-def _log(script: str, result: Finished) -> None:
-    """Log what a command did: at ERROR when it failed, else at DEBUG."""
-    level = logging.DEBUG if result.succeeded else logging.ERROR
+def _log(script: str, result: Finished, *, quiet: bool) -> None:
+    """Log what a command did: at DEBUG when *quiet*, else at ERROR."""
+    level = logging.DEBUG if quiet else logging.ERROR
     if not _output.isEnabledFor(level) or result.cancelled:
         return
     number = f"{next(_numbers):08x}"

@@ -9,6 +9,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Protocol
 
+from banguard.actions.backend_worker import BackendWorker
 from banguard.actions.base import (
     ActionStats,
     FirewallAction,
@@ -20,7 +21,8 @@ from banguard.actions.base import (
 )
 from banguard.actions.batch import DesiredState, Notices
 from banguard.actions.command import CommandAction, Turn
-from banguard.actions.worker import BackendWorker, JailWorker, StartThread, Worker, start_thread
+from banguard.actions.jail_worker import JailWorker
+from banguard.actions.worker import StartThread, Worker, start_thread
 from banguard.clock import Clock, SystemClock
 from banguard.config.schema import ActionConfig, ActionKind
 from banguard.errors import ActionError

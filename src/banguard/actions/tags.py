@@ -43,11 +43,19 @@ _UNSAFE = re.compile(r"""[\\#&;`|*?~<>^()\[\]{}$'"\x00-\x1f\x7f]""")
 
 _FAMILIES = {4: "inet4", 6: "inet6"}
 
+
+
+def _full_host_name() -> str:
+    """Return the name with its domain; where that is only `localhost`, the plain name says more."""
+    name = socket.getfqdn()
+    return socket.gethostname() if name.partition(".")[0] == "localhost" else name
+
+
 _BUILT_IN: Mapping[str, Callable[[], str]] = MappingProxyType(
     {
         "br": lambda: "\n",
         "sp": lambda: " ",
-        "fq-hostname": socket.getfqdn,
+        "fq-hostname": _full_host_name,
         "sh-hostname": lambda: socket.gethostname().partition(".")[0],
     }
 )
@@ -210,7 +218,7 @@ class FixedTags(Mapping[str, object]):
     """The dynamic tags of commands that concern no ban (start, stop, check, flush): time and family."""
 
     def __init__(self, jail: str, now: float, family: str) -> None:
-        self._values = {"time": int(now), "family": family or "None", "jail.name": jail}
+        self._values = {"time": int(now), "family": family, "jail.name": jail}
 
     def __getitem__(self, name: str) -> object:
         return self._values[name]

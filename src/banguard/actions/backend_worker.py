@@ -1,0 +1,356 @@
+"""Thread per firewall backend: gather changes, apply one batch, retry, resync."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from banguard import netaddr
+from banguard.actions.base import NOTICE, ActionStats, FirewallAction, FullError, Step, TooLargeError, UnavailableError
+from banguard.actions.batch import DesiredState, backoff, by_address
+from banguard.actions.worker import StartThread, Worker, start_thread
+from banguard.clock import Clock
+from banguard.errors import ActionError
+from banguard.model import Ban, BanChange, Change, Fact
+
+logger = logging.getLogger("banguard.actions")
+
+
+class _Member:
+    """One action of one jail in a backend."""
+
+    __slots__ = ("action", "done", "errors", "jail", "joined", "last_error", "leaving", "properties", "state")
+
+    def __init__(self, member: str, jail: str, action: str, properties: Mapping[str, str]) -> None:
+        self.jail = jail
+        self.action = action
+        self.properties = properties
+        self.state = DesiredState(member, by_address)
+        self.joined = False
+        self.leaving = False
+        self.done = 0
+        self.errors = 0
+        self.last_error = ""
+
+
+class BackendWorker(Worker):
+    """Serves all jails that have their bans in one firewall backend, in shared transactions."""
+
+    def __init__(
+        self,
+        name: str,
+        backend: FirewallAction,
+        *,
+        clock: Clock,
+        publish: Callable[[Fact], None],
+        start_thread: StartThread = start_thread,
+        check_every: float | None = None,
+    ) -> None:
+        super().__init__(name, clock=clock, publish=publish, start_thread=start_thread)
+        self._backend = backend
+        self._members: dict[str, _Member] = {}
+        self._chunk = backend.chunk
+        self._check_every = check_every
+        self._next_check = float("inf") if check_every is None else clock.monotonic() + check_every
+        self._broken = 0  # failed attempts in a row to build; 0: the backend stands
+        self._not_before = 0.0
+
+    # ---- from other threads
+
+    def join_member(
+        self, member: str, jail: str, action: str, properties: Mapping[str, str], bans: Sequence[Ban]
+    ) -> None:
+        """Add an action of a jail with its *bans*."""
+        entry = _Member(member, jail, action, properties)
+        entry.state.restore([ban for ban in bans if self._is_blockable(entry, ban)])
+        with self._lock:
+            self._members[member] = entry
+            self._orders.append(lambda: self._join(member))
+            self._wake()
+
+    def change_member(self, member: str, properties: Mapping[str, str]) -> None:
+        """Give a member other *properties*; its bans stay."""
+        with self._lock:
+            self._members[member].properties = properties
+            self._orders.append(lambda: self._join(member))
+            self._wake()
+
+    def leave_member(self, member: str, *, keep: bool = False) -> None:
+        """Remove a member and, unless *keep*, its bans from the firewall."""
+        with self._lock:
+            entry = self._members.get(member)
+            if entry is None or entry.leaving:
+                return
+            entry.leaving = True
+            self._orders.append(lambda: self._leave(member, entry, keep))
+            self._wake()
+
+    def put(self, member: str, change: BanChange) -> None:
+        """Note a change; never blocks."""
+        with self._lock:
+            entry = self._members.get(member)
+            if entry is None or entry.leaving:
+                return
+            if netaddr.family(change.ban.address) is not None:
+                entry.state.put(change)
+                self._wake()
+                return
+        if change.kind is not Change.UNBAN:
+            self._is_blockable(entry, change.ban)
+
+    def _is_blockable(self, entry: _Member, ban: Ban) -> bool:
+        """Tell whether a firewall can hold *ban* at all; report when it cannot."""
+        if netaddr.family(ban.address) is not None:
+            return True
+        step = Step("", ban.host, None, ban)
+        self._report(entry.jail, entry.action, "ban", [step], f"{ban.address!r} is no address")
+        return False
+
+    def flush(self, member: str) -> None:
+        """End all bans of a member."""
+        with self._lock:
+            entry = self._members.get(member)
+            if entry is not None:
+                entry.state.want_nothing()
+                logger.log(NOTICE, "[%s] Flush ticket(s) with %s", entry.jail, entry.action)
+                self._wake()
+
+    def check(self) -> None:
+        """Check soon whether the firewall still holds what it should."""
+        with self._lock:
+            self._next_check = float("-inf")
+            self._wake()
+
+    def stats(self, member: str) -> ActionStats | None:
+        """Return the numbers of a member."""
+        with self._lock:
+            entry = self._members.get(member)
+            if entry is None:
+                return None
+            failed = dict(entry.state.failures())
+            return ActionStats(
+                entry.action,
+                enforces=True,
+                applied=entry.state.hosts(),
+                failed=MappingProxyType(failed),
+                waiting=len(entry.state),
+                done=entry.done,
+                errors=entry.errors,
+                last_error=entry.last_error,
+            )
+
+    def holds(self, member: str, ban: Ban) -> bool:
+        """Tell whether the firewall holds *ban*."""
+        with self._lock:
+            entry = self._members.get(member)
+            return entry is not None and entry.state.holds(ban)
+
+    # ---- in the worker's thread
+
+    def _waiting(self) -> int:
+        return sum(len(entry.state) for entry in self._members.values())
+
+    def _delay(self) -> float | None:
+        now = self._clock.monotonic()
+        delays = [max(0.0, self._next_check - now)] if self._members and self._next_check != float("inf") else []
+        pause = max(0.0, self._not_before - now)
+        if self._broken:
+            delays.append(pause)
+        else:
+            waits = [entry.state.next_due(now) for entry in self._members.values() if entry.joined]
+            delays += [max(wait, pause) for wait in waits if wait is not None]
+        return min(delays, default=None)
+
+    def _work(self) -> None:
+        now = self._clock.monotonic()
+        if now >= self._next_check:
+            self._next_check = float("inf") if self._check_every is None else now + self._check_every
+            if any(entry.joined for entry in self._members.values()) and not self._broken:
+                self._check()
+        if now < self._not_before:
+            return
+        if self._broken:
+            self._rebuild()
+            return
+        steps: list[Step] = []
+        with self._lock:
+            for entry in self._members.values():
+                if entry.joined and not entry.leaving and len(steps) < self._chunk:
+                    steps += entry.state.take(self._chunk - len(steps), now)
+        if steps:
+            self._apply(steps)
+
+    def _join(self, member: str) -> None:
+        entry = self._members.get(member)
+        if entry is None or entry.leaving:
+            return
+        with self._lock:
+            steps = entry.state.take_all()
+        bans = [step.new for step in steps if step.new is not None]
+        try:
+            try:
+                self._backend.join(member, entry.properties, bans, self._clock.now())
+            except TooLargeError:
+                self._shrink(len(bans))
+                self._backend.join(member, entry.properties, (), self._clock.now())
+                entry.joined = True
+                with self._lock:
+                    entry.state.put_back(steps)
+                return
+        except ActionError as error:
+            # The backend knows the member now; a rebuild will include it.
+            self._fail([(entry, steps)], "start", str(error))
+            entry.joined = True
+            self._break()
+            return
+        entry.joined = True
+        self._succeed(steps)
+
+    def _leave(self, member: str, entry: _Member, keep: bool) -> None:
+        try:
+            if keep:
+                self._backend.forget(member)
+            else:
+                self._backend.leave(member)
+        except ActionError as error:
+            self._report(entry.jail, entry.action, "stop", (), str(error))
+            if len(self._members) > 1:
+                self._break()
+        with self._lock:
+            if self._members.get(member) is entry:
+                del self._members[member]
+            if not self._members:
+                self._broken = 0
+                self._not_before = 0.0
+
+    def _check(self) -> None:
+        try:
+            intact = self._backend.check()
+        except ActionError as error:
+            logger.warning("The firewall cannot be checked: %s", error)
+            return
+        if not intact:
+            self._lost()
+
+    def _lost(self) -> None:
+        """Plan to build anew at once what the firewall lost."""
+        jails = ", ".join(sorted({entry.jail for entry in self._members.values()}))
+        logger.warning("The firewall lost the rules of %s (%s); building them anew", self.name, jails)
+        self._broken = max(1, self._broken)
+        self._not_before = 0.0
+
+    def _break(self) -> None:
+        """Plan to build everything anew, later and later."""
+        self._broken += 1
+        self._not_before = self._clock.monotonic() + backoff(self._broken)
+
+    def _rebuild(self) -> None:
+        with self._lock:
+            taken = [
+                (name, entry, entry.state.take_all()) for name, entry in self._members.items() if not entry.leaving
+            ]
+        if not taken:
+            self._broken = 0
+            return
+        bans = {name: [step.new for step in steps if step.new is not None] for name, _, steps in taken}
+        try:
+            try:
+                self._backend.rebuild(bans, self._clock.now())
+            except TooLargeError:
+                self._shrink(sum(len(some) for some in bans.values()))
+                self._backend.rebuild(dict.fromkeys(bans, ()), self._clock.now())
+                self._broken = 0
+                with self._lock:
+                    for _, entry, steps in taken:
+                        entry.state.put_back(steps)
+                return
+        except ActionError as error:
+            self._fail([(entry, steps) for _, entry, steps in taken], "start", str(error))
+            self._break()
+            return
+        self._broken = 0
+        self._succeed([step for _, _, steps in taken for step in steps])
+        with self._lock:
+            for _, entry, _ in taken:
+                entry.last_error = ""
+
+    def _apply(self, steps: list[Step]) -> None:
+        try:
+            self._backend.apply(steps, self._clock.now())
+        except TooLargeError as error:
+            if len(steps) == 1:
+                self._fail(self._by_member(steps), "ban", str(error))
+            else:
+                self._shrink(len(steps))
+                self._put_back(steps)
+        except UnavailableError as error:
+            self._fail(self._by_member(steps), "ban", str(error))
+            self._break()
+        except FullError as error:
+            self._fail(self._by_member(steps), "ban", str(error))
+        except ActionError as error:
+            self._examine(steps, error)
+        else:
+            self._succeed(steps)
+
+    def _examine(self, steps: list[Step], error: ActionError) -> None:
+        """Find out why a batch was refused: the rules are gone, or some of its elements are bad."""
+        try:
+            intact = self._backend.check()
+        except ActionError:
+            self._fail(self._by_member(steps), "ban", str(error))
+            self._break()
+            return
+        if not intact:
+            self._put_back(steps)
+            self._lost()
+        elif len(steps) == 1:
+            self._fail(self._by_member(steps), "unban" if steps[0].new is None else "ban", str(error))
+        else:
+            half = len(steps) // 2
+            self._apply(steps[:half])
+            if self._broken:
+                self._put_back(steps[half:])
+            else:
+                self._apply(steps[half:])
+
+    def _shrink(self, tried: int) -> None:
+        self._chunk = max(1, min(self._chunk, tried) // 2)
+        logger.info("The firewall takes no %d changes at once; trying %d", tried, self._chunk)
+
+    def _by_member(self, steps: Sequence[Step]) -> list[tuple[_Member, list[Step]]]:
+        groups: dict[str, list[Step]] = {}
+        for step in steps:
+            groups.setdefault(step.member, []).append(step)
+        return [(self._members[name], some) for name, some in groups.items()]
+
+    def _put_back(self, steps: Sequence[Step]) -> None:
+        with self._lock:
+            for entry, some in self._by_member(steps):
+                entry.state.put_back(some)
+
+    def _succeed(self, steps: Sequence[Step]) -> None:
+        with self._lock:
+            recovered = []
+            for entry, some in self._by_member(steps):
+                recovered += [(entry, *one) for one in entry.state.done(some)]
+                entry.done += len(some)
+                entry.last_error = ""
+        for entry, step, attempts in recovered:
+            logger.info(
+                "[%s] %s is now banned by action '%s', after %d failed attempts",
+                entry.jail, step.ban.host, entry.action, attempts,
+            )  # fmt: skip
+
+    def _fail(self, groups: list[tuple[_Member, list[Step]]], what: str, message: str) -> None:
+        now = self._clock.monotonic()
+        news = []
+        with self._lock:
+            for entry, steps in groups:
+                news.append((entry, entry.state.failed(steps, message, now), entry.last_error != message))
+                entry.errors += 1
+                entry.last_error = message
+        for entry, some, fresh in news:
+            if some or fresh:
+                self._report(entry.jail, entry.action, what, some, message)
