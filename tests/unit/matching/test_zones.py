@@ -7,7 +7,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from banguard.matching.zones import ABBREVIATIONS, EPOCH_WALL, LOCAL, NamedZone, offset_of, parse_zone
@@ -138,6 +138,7 @@ def test_the_ends_of_the_calendar_are_times(zurich, wall):
     assert abs(wall_of(wall) - EPOCH_WALL - LOCAL.epoch(wall_of(wall), 1.8e9)[0]) < 86_400
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=0, max_value=4_000_000_000))
 def test_local_and_named_zone_are_one(instant):
     """The system's zone and the same zone by name read every moment alike."""
