@@ -32,7 +32,6 @@ ipset                   ipset           the ipset action is not tested
 openssh-server          sshd            no test against a real sshd
 openssh-client          ssh             no test against a real sshd
 sshpass                 sshpass         no test against a real sshd
-procps                  ps              some system tests do not run
 gcc                     gcc             the journal binding cannot be built
 python3-dev             -               the journal binding cannot be built with Debian's python3
 pkg-config              pkg-config      the journal binding cannot be built
@@ -100,7 +99,8 @@ fi
 # ---- the virtual environment, anew when the interpreter or pyproject.toml changed
 
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
-    say "banguard needs Python 3.11 or newer, and $PYTHON is $("$PYTHON" --version 2>&1 || echo missing); try: make PYTHON=/path/to/python3.11"
+    found=$("$PYTHON" --version 2>/dev/null || echo missing)
+    say "banguard needs Python 3.11 or newer, and $PYTHON is $found; try: make PYTHON=/path/to/python3.11"
     exit 1
 }
 stamp=$({ "$PYTHON" -c 'import sys; print(sys.version, sys.prefix)'; cat pyproject.toml tools/setup.sh; pwd; } | cksum)

@@ -140,7 +140,7 @@ class Network:
             plain = [f"{address}/64", "nodad"] if ":" in address else [f"{address}/24"]
             namespace.run("ip", "addr", "add", plain[0], "dev", "veth0", *plain[1:])
 
-    def connect(self, source: str, port: int, *, target: str | None = None, timeout: float = 0.5) -> str:
+    def connect(self, source: str, port: int, *, target: str | None = None, timeout: float = 2.5) -> str:
         """Connect from *source* to the server: `open`, `refused` or `timeout`."""
         script = (
             "import socket, sys\n"
@@ -154,8 +154,8 @@ class Network:
             "    print('open')\n"
             "except ConnectionRefusedError:\n"
             "    print('refused')\n"
-            "except OSError:\n"
-            "    print('timeout')\n"
+            "except OSError as error:\n"
+            "    print('timeout' if isinstance(error, TimeoutError) else str(error))\n"
         )
         target = target or (SERVER6 if ":" in source else SERVER)
         return self.client.run(

@@ -38,6 +38,20 @@ ignoreself = false
 """
 
 
+def login(network, source: str, user: str = "root") -> str:
+    """Try a wrong password from *source*; return what the ssh client says."""
+    options = [
+        *("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"),
+        *("-o", "GlobalKnownHostsFile=/dev/null", "-o", "PubkeyAuthentication=no"),
+        *("-o", "NumberOfPasswordPrompts=1", "-o", "ConnectTimeout=2"),
+        *("-o", "LogLevel=ERROR", "-F", "none", "-b", source, "-l", user),
+    ]
+    target = SERVER6 if ":" in source else SERVER
+    return network.client.run(
+        "timeout", "8", "sshpass", "-p", "wrong", "ssh", *options, target, "true", check=False
+    ).stderr
+
+
 class Site:
     """A machine that runs sshd and banguard, and a client machine."""
 
@@ -57,20 +71,7 @@ class Site:
 
     def login(self, source: str, user: str = "root") -> str:
         """Try a wrong password; return what the ssh client says."""
-        options = [
-            *(
-                "-o",
-                "StrictHostKeyChecking=no",
-                "-o",
-                "UserKnownHostsFile=/dev/null",
-                "-o",
-                "GlobalKnownHostsFile=/dev/null",
-            ),
-            *("-o", "PubkeyAuthentication=no", "-o", "NumberOfPasswordPrompts=1", "-o", "ConnectTimeout=2"),
-            *("-o", "LogLevel=ERROR", "-F", "none", "-b", source, "-l", user),
-        ]
-        target = SERVER6 if ":" in source else SERVER
-        return self.network.client.run("sshpass", "-p", "wrong", "ssh", *options, target, "true", check=False).stderr
+        return login(self.network, source, user)
 
     def close(self):
         end(self.sshd)
