@@ -247,9 +247,10 @@ def _local(seconds: float) -> str:
 
 
 def _datepattern(value: object) -> str:
-    pattern, name = _dict(value).get("pattern"), _dict(value).get("name")
-    shown = f"{pattern} ({name})" if pattern and name and pattern != name else str(pattern or name)
-    return f"Current date pattern set to: {shown}"
+    pattern, name = str(_dict(value).get("pattern") or ""), str(_dict(value).get("name") or "")
+    # A pattern that is but the word for a template (EPOCH, ^TAI64N) says no more than its name.
+    told = pattern and name and pattern != name and not pattern.removeprefix("^").isalnum()
+    return f"Current date pattern set to: {f'{pattern} ({name})' if told else name or pattern}"
 
 
 def _journalmatch(value: object) -> str:

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from banguard import netaddr
 from banguard.control.api import JailView, JsonValue
 from banguard.control.protocol import USAGE, Reply
-from banguard.control.table import BANS, BASIC, INVALID, Context, command
+from banguard.control.table import BANS, INVALID, Context, command
 from banguard.control.values import BannedSet, all_jails, ban_data, by_start, host_of, hosts_of
 from banguard.errors import ControlError
 
 
 @command(
-    BASIC, "unban", "<--all|id>...", "End the bans of the given addresses, networks or ids in all jails; --all: of all."
+    BANS, "unban", "<--all|id>...", "End the bans of the given addresses, networks or ids in all jails; --all: of all."
 )
 def unban(context: Context, *words: str) -> Reply:
     """End bans in all jails, and forget them."""
@@ -66,7 +66,7 @@ def _addresses(name: str) -> list[str]:
 
 
 @command(
-    BASIC, "banned", "[<id>...]", "Show all jails with their banned ids; with ids, the jails in which each is banned."
+    BANS, "banned", "[<id>...]", "Show all jails with their banned ids; with ids, the jails in which each is banned."
 )
 def banned(context: Context, *words: str) -> Reply:
     """Show who is banned where."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from banguard import netaddr
@@ -11,11 +12,12 @@ from banguard.config.schema import ActionConfig, ActionKind, BantimeIncrement, I
 from banguard.control.api import JsonValue
 from banguard.control.protocol import USAGE, Reply
 from banguard.control.table import ACTIONS, INVALID, OPTIONS, Context, command
-from banguard.control.values import journal_matches, mapping_of, match_groups, number, option_of, whole
+from banguard.control.values import journal_matches, mapping_of, match_groups, number, option_of, seconds_of, whole
 from banguard.errors import ControlError
 
 _FILTER_OPTIONS = ("prefregex", "maxlines", "datepattern")
 _INCREMENT = "bantime."
+_SETTLE_ROUNDS, _SETTLE_SECONDS = 40, 0.05
 
 # ---- options
 
@@ -246,7 +248,7 @@ def add_logpath(context: Context, jail: str, path: str, where: str = "head") -> 
         return replace(old, logpath=(*others, LogPath(path, tail=where == "tail")))
 
     context.api.change_jail(jail, edit)
-    return get_logpath(context, jail)
+    return _settled_logpath(context, jail, lambda files: path in files or not os.path.exists(path))
 
 
 @command(OPTIONS, "set <jail> dellogpath", "<file>", "Read a log no longer.")
@@ -260,6 +262,15 @@ def del_logpath(context: Context, jail: str, path: str) -> Reply:
         return replace(old, logpath=kept)
 
     context.api.change_jail(jail, edit)
+    return _settled_logpath(context, jail, lambda files: path not in files)
+
+
+def _settled_logpath(context: Context, jail: str, is_settled: Callable[[Sequence[str]], bool]) -> Reply:
+    """Show the logs once the source has taken notice of a change, which it does in a thread of its own."""
+    for _ in range(_SETTLE_ROUNDS):
+        if is_settled(context.api.jail(jail).files):
+            break
+        context.wait(_SETTLE_SECONDS)
     return get_logpath(context, jail)
 
 
@@ -352,6 +363,8 @@ def set_action(context: Context, jail: str, name: str, key: str, value: str | No
         return Reply(context.api.call_action(jail, name, key, arguments))
     if value is None:
         raise ControlError(INVALID, status=USAGE)
+    if key == "timeout":
+        value = str(number(seconds_of(value)))
     return Reply(context.api.set_action_property(jail, name, key, value))
 
 

@@ -165,7 +165,13 @@ def test_a_status_is_a_tree(expected, kind, value):
             "datepattern",
             {"pattern": None, "name": "Default Detectors"},
         ),
-        ("Current date pattern set to: Epoch", "datepattern", {"pattern": "Epoch", "name": "Epoch"}),
+        ("Current date pattern set to: Epoch", "datepattern", {"pattern": "EPOCH", "name": "Epoch"}),
+        (
+            "Current date pattern set to: {^LN-BEG}TAI64N",
+            "datepattern",
+            {"pattern": "^TAI64N", "name": "{^LN-BEG}TAI64N"},
+        ),
+        ("Current date pattern set to: ^x", "datepattern", {"pattern": "^x", "name": ""}),
         ("The jail j has the following actions:\na, b", "actions", {"jail": "j", "actions": ["a", "b"]}),
         ("No actions for jail j", "actions", {"jail": "j", "actions": []}),
         (

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from banguard.config.schema import ActionKind, FilterConfig, IgnoreCache, JailConfig, LogPath
@@ -147,6 +149,30 @@ def test_logs_are_added_and_removed(run, api, tmp_path):
     assert "/var/log/a" not in run("get", "sshd", "logpath").value
 
 
+def test_a_log_is_shown_once_the_source_reads_it(tmp_path):
+    """The reply waits for the source a little, and no longer than that."""
+    log = tmp_path / "c.log"
+    log.write_text("")
+    waits = []
+
+    class Lagging(MemoryServer):
+        """A server whose source takes notice of a new log after three looks, or never."""
+
+        looks = 3
+
+        def jail(self, name):
+            self.looks -= 1
+            view = super().jail(name)
+            return view if self.looks < 0 else replace(view, files=("/var/log/a",))
+
+    api = Lagging().with_jail()
+    reply = execute(Context(api, waits.append), ["set", "sshd", "addlogpath", str(log)])
+    assert (True, 3) == (str(log) in reply.value, len(waits))
+    api.looks = 1000
+    assert ["/var/log/a"] == execute(Context(api, waits.append), ["set", "sshd", "addlogpath", str(log)]).value
+    assert 43 == len(waits)
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -181,7 +207,7 @@ def test_an_action_of_commands_is_built_by_set(run, api):
     """addaction makes it, `set … action` gives it commands and tags, delaction removes it."""
     assert "rec" == run("set", "sshd", "addaction", "rec").value
     assert "echo <ip>" == run("set", "sshd", "action", "rec", "actionban", "echo <ip>").value
-    assert 10 == run("set", "sshd", "action", "rec", "timeout", "10").value
+    assert 60 == run("set", "sshd", "action", "rec", "timeout", "1m").value
     assert "echo <ip>" == run("get", "sshd", "action", "rec", "actionban").value
     assert {"jail": "sshd", "actions": ["rec"]} == run("get", "sshd", "actions").value
     properties = run("get", "sshd", "actionproperties", "rec").value["properties"]
