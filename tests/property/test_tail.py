@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -42,14 +40,13 @@ def capped(line: bytes) -> bytes:
 class Reading:
     """A reader that remembers what it was given, and the position of the last whole block."""
 
-    def __init__(self, path: str, now: Callable[[], float]) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
-        self.now = now
         self.lines: list[bytes] = []
         self.tail = self.new()
         self.tail.open(None)
         # The hub tells a jail the position it begins at, before any line.
-        self.cursor = replace(self.tail.cursor(), time=now())
+        self.cursor = self.tail.cursor()
         self.time = 0.0
 
     def new(self) -> Tail:
@@ -68,7 +65,7 @@ class Reading:
             self.lines += block.data.split(b"\n")[:-1]
             self.tail.take(block)
             if block.data:
-                self.cursor = replace(block.cursor, time=self.now())
+                self.cursor = block.cursor
 
     def catch_up(self) -> None:
         self.look()
@@ -105,7 +102,7 @@ def test_every_line_once_and_in_order(dated, steps):
             log.write(b"file %d\n" % count)
 
         first_line()
-        reading = Reading(log.path, now)
+        reading = Reading(log.path)
         for kind, what in steps:
             if kind == "write":
                 log.write(what)

@@ -6,7 +6,6 @@ import errno
 import locale
 import logging
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 
 from banguard.clock import Clock
 from banguard.errors import SourceError
@@ -389,7 +388,7 @@ class Hub:
         cursor = tail.cursor()
         if not resumed:
             # Said before any line came, so that a restart begins here and not later.
-            reader.unsaid, reader.unsaid_at = replace(cursor, time=self._clock.now()), -_POSITION_EVERY
+            reader.unsaid, reader.unsaid_at = cursor, -_POSITION_EVERY
         logger.info("Added logfile: '%s' (pos = %d, hash = %s)", log.path, cursor.offset, cursor.fingerprint)
         log.active_at = self._clock.monotonic()
         return True
@@ -476,7 +475,6 @@ class Hub:
     def _offer(self, log: _Log, stream: _Stream, block: Block, now: float) -> dict[str, _Reader]:
         """Offer a block to each jail of a stream; those that refused it are taken out and returned."""
         read_at = self._clock.now()
-        cursor = replace(block.cursor, time=read_at)
         spans_of = log.prefilter(block.data) if log.prefilter is not None and block.spans is None else {}
         refused: dict[str, _Reader] = {}
         for jail, reader in list(stream.readers.items()):
@@ -484,10 +482,10 @@ class Hub:
             if spans == ():
                 # Nothing for this jail; only its position moves, and that is told now and then.
                 reader.unsaid_at = now if reader.unsaid is None else reader.unsaid_at
-                reader.unsaid = cursor
+                reader.unsaid = block.cursor
                 continue
             inbox = reader.subscription.inbox
-            candidates = Candidates(log.path, block.data, cursor, read_at, spans, None, reader.live)
+            candidates = Candidates(log.path, block.data, block.cursor, read_at, spans, None, reader.live)
             if inbox.offer(candidates, _BLOCKS_WAITING):
                 reader.unsaid = None
                 continue

@@ -49,9 +49,9 @@ class Known:
     """
     What is known of the file a reader stands in.
 
-    *held* says that it is still open here. Files not written to since *mtime_ns* were read before it; that is asked only
-    when the file itself is nowhere, and 0 means that nothing is known. *last* are the bytes before *offset*. *seen* are fingerprints of files that were read before, *until* those of files that are read
-    later anyway.
+    *held* says that it is still open here. *last* are the bytes before *offset*. *seen* are fingerprints of files that
+    were read before, *until* those of files that are read later anyway. When the file itself is nowhere, those written
+    to since *mtime_ns* come after it (0: that is not known).
     """
 
     ident: FileId

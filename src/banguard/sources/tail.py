@@ -23,8 +23,8 @@ _MAX_LATE = 4
 _SEEN = 32
 _CHUNKS = 16
 _MARK_ROOM = 64
-# The clock of file times runs in steps of some milliseconds.
-_TIME_STEP = 0.02
+# A float of epoch seconds is that many nanoseconds off.
+_TIME_ROUNDING = 1000
 
 
 class Part:
@@ -164,7 +164,7 @@ class Tail:
             if handle is not None and _is_at(handle, cursor, self._form, same_inode=True):
                 self._add(handle, cursor.offset)
                 return True
-            since = max(0, round((cursor.time - _TIME_STEP) * 1e9))
+            since = round(cursor.time * 1e9) + _TIME_ROUNDING if cursor.time else 0
             known = Known((cursor.device, cursor.inode), cursor.offset, cursor.fingerprint, mtime_ns=since)
             own, later = self._chain(known, handle.ident if handle is not None else None)
             if own is not None:
@@ -346,7 +346,8 @@ class Tail:
             self._finished.remove(part)
             part.handle.close()
             return
-        part.move(block.offset)
+        if block.offset != part.offset:  # else how far was scanned for the end of a long line would be forgotten
+            part.move(block.offset)
         if not part.fingerprint:
             part.learn_head()
 
@@ -360,7 +361,8 @@ class Tail:
     def _cursor_at(self, part: Part, offset: int) -> Cursor:
         if not part.fingerprint:
             part.learn_head()
-        return Cursor(self.path, part.ident[0], part.ident[1], offset, part.fingerprint)
+        written = part.handle.stat().st_mtime_ns / 1e9
+        return Cursor(self.path, part.ident[0], part.ident[1], offset, part.fingerprint, time=written)
 
     def _mark_quiet(self, part: Part) -> None:
         status = part.handle.stat()
