@@ -15,6 +15,18 @@ import time
 STEPS = (("ban4", "192.0.2.9"), ("ban6", "2001:db8::9"))
 
 
+def children(pid):
+    """Tell whether process *pid* runs programs at present."""
+    found = ""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        try:
+            with open(f"/proc/{pid}/task/{task}/children") as file:
+                found += file.read()
+        except OSError:
+            continue
+    return bool(found.strip())
+
+
 def main(directory, record, jails):
     work = os.path.dirname(record)
     socket = os.path.join(work, "f.sock")
@@ -41,11 +53,11 @@ def main(directory, record, jails):
     try:
         from fail2ban.client.csocket import CSocket
 
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not os.path.exists(socket):
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        client = CSocket(socket, timeout=30)
+        client = CSocket(socket, timeout=60)
 
         def send(*command):
             status, answer = client.send(list(command))
@@ -67,7 +79,7 @@ def main(directory, record, jails):
             quiet, size = time.monotonic(), -1
             while time.monotonic() - quiet < 0.15:
                 now = os.stat(record).st_size
-                if now != size:
+                if now != size or children(server.pid):
                     quiet, size = time.monotonic(), now
                 time.sleep(0.02)
 

@@ -96,11 +96,37 @@ class JailFace:
         self.database = None
 
 
-class _Info(BanTags):
-    """The mapping that users' methods get."""
+class _Info(MutableMapping[str, object]):
+    """The mapping that users' methods get: the lazy tags of a ban, and whatever they put over them."""
+
+    def __init__(self, tags: BanTags) -> None:
+        self._tags = tags
+        self._own: dict[str, object] = {}
+
+    def __getitem__(self, key: str) -> object:
+        return self._own[key] if key in self._own else self._tags[key]
+
+    def __setitem__(self, key: str, value: object) -> None:
+        self._own[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self._own[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._own or key in set(self._tags)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._tags
+        yield from (key for key in self._own if key not in set(self._tags))
+
+    def __len__(self) -> int:
+        return len(set(self._tags) | set(self._own))
 
     def copy(self) -> _Info:
-        return self
+        """Return a copy that can be changed by itself."""
+        copied = _Info(self._tags)
+        copied.update(self._own)
+        return copied
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
@@ -206,11 +232,13 @@ class PythonAction:
     def _info(self, step: Step) -> _Info:
         self._bantime = step.ban.bantime
         return _Info(
-            step.ban,
-            restored=step.restored,
-            history=self._history,
-            reverse_lookup=self._reverse_lookup,
-            jail_numbers=self._jail_numbers,
+            BanTags(
+                step.ban,
+                restored=step.restored,
+                history=self._history,
+                reverse_lookup=self._reverse_lookup,
+                jail_numbers=self._jail_numbers,
+            )
         )
 
     def _attribute(self, name: str) -> object:
