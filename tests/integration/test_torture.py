@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 import pytest
 
+from support.journal import PrivateJournal, why_no_binding, why_no_journald
 from support.torture_reader import numbers_in
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -104,3 +105,54 @@ def test_every_number_once(source, tmp_path):
     print(f"{LINES} lines, {ROTATIONS} rotations, {kills} kills")
     check(record, LINES)
     assert kills > 0
+
+
+@pytest.mark.timeout(LIMIT + 60)
+@pytest.mark.skipif(bool(why_no_journald()), reason=why_no_journald())
+@pytest.mark.skipif(bool(why_no_binding()), reason=why_no_binding())
+def test_every_journal_entry_once(tmp_path):
+    """The journal is rotated and vacuumed, the reader killed: each entry is seen once, in order."""
+    chance = random.Random(SEED or random.randrange(10**6))
+    record = str(tmp_path / "record")
+    kills = rotations = vacuums = 0
+    with PrivateJournal(str(tmp_path)) as journal:
+        # The first entry gives the reader a position: what comes later it must not lose.
+        journal.send(MESSAGE="n=1", SYSLOG_IDENTIFIER="app", SYSLOG_PID="1")
+        reader = ("journald", str(tmp_path / "log"), record)
+        reading = start("torture_reader", *reader)
+        try:
+            number = 1
+            steps = sorted(chance.sample(range(2, LINES), 40))
+            while number < LINES:
+                stop = steps.pop(0) if steps else LINES
+                while number < stop:
+                    number += 1
+                    journal.send(MESSAGE=f"n={number}", SYSLOG_IDENTIFIER="app", SYSLOG_PID=str(number % 9 + 1))
+                step = chance.choices(["rotate", "vacuum", "kill"], [5, 1, 3])[0]
+                if step == "rotate":
+                    journal.rotate()
+                    rotations += 1
+                elif step == "kill":
+                    end(reading, signal.SIGKILL)
+                    kills += 1
+                    reading = start("torture_reader", *reader)
+                else:
+                    wait_until_recorded(record, number, reading)
+                    journal.rotate()
+                    journal.vacuum()
+                    vacuums += 1
+            wait_until_recorded(record, LINES, reading)
+            time.sleep(1)
+        finally:
+            errors = end(reading, signal.SIGTERM)
+    print(f"{LINES} entries, {rotations} rotations, {vacuums} vacuums, {kills} kills")
+    assert errors == b""
+    check(record, LINES)
+
+
+def wait_until_recorded(record: str, number: int, reading: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 30
+    while numbers_in(record, last=True) != [number]:
+        assert reading.poll() is None, reading.communicate()[1]
+        assert time.monotonic() < deadline, f"{number} is not recorded"
+        time.sleep(0.05)
