@@ -43,7 +43,8 @@ class Oracle:
         Send one request, return its reply.
 
         A request holds `filter` and `options`, or `rules` (failregex, ignoreregex, prefregex, maxlines, datepattern),
-        also `usedns`, and `lines`: a list of `[line, given_time or null]` that one filter instance gets in order. The
+        also `usedns`, and `lines`: a list of `[line, given_time or null]` that one filter instance gets in order. With
+        `apart` each line gets an instance of its own. The
         reply holds `verdicts`: per line a list of failures (`id`, `host`, `time`, `user`, `matches`), or `error`.
         """
         self._process.stdin.write(json.dumps(request) + "\n")
@@ -58,7 +59,7 @@ class Oracle:
         self._process.wait(timeout=10)
         self._process.stdout.close()
 
-    def __enter__(self) -> Oracle:
+    def __enter__(self):
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -132,7 +133,6 @@ def _verdicts(rules, lines) -> list:
                     "ip": str(data["ip"]) if data.get("ip") else None,
                     "time": at,
                     "user": data.get("user"),
-                    "data": {k: v for k, v in data.items() if k != "matches"},
                     "matches": ["".join(m) if isinstance(m, (tuple, list)) else m for m in data.get("matches", ())],
                 }
             )
@@ -154,8 +154,11 @@ def _serve(directory: str, now: float, zone: str) -> None:
     for text in sys.stdin:
         request = json.loads(text)
         try:
-            rules = _build(request, directory)
-            reply = {"verdicts": _verdicts(rules, request["lines"])}
+            if request.get("apart"):
+                verdicts = [_verdicts(_build(request, directory), [line])[0] for line in request["lines"]]
+            else:
+                verdicts = _verdicts(_build(request, directory), request["lines"])
+            reply = {"verdicts": verdicts}
         except Exception as error:
             reply = {"error": f"{type(error).__name__}: {error}"}
         sys.stdout.write(json.dumps(reply, default=str) + "\n")

@@ -29,7 +29,7 @@ from banguard.cli.regex_report import (
 from banguard.clock import SystemClock
 from banguard.config import default_directory, load_filter, load_jail
 from banguard.config.schema import FilterConfig
-from banguard.errors import BanguardError, ConfigError
+from banguard.errors import BanguardError, ConfigError, PatternError
 from banguard.matching import FilterRules, LineResult
 
 if TYPE_CHECKING:
@@ -165,6 +165,8 @@ def _now(text: str, timezone: str | None) -> float:
 def _find_subject(options: argparse.Namespace) -> _Subject:
     text = options.words[1]
     directory = options.config or default_directory()
+    if not os.path.isdir(directory):
+        raise _RefusedError(f"there is no configuration directory {directory}")
     backend = "systemd" if _is_journal(options.words[0]) else "auto"
     if text.startswith("jail:"):
         return _of_jail(directory, text[5:])
@@ -425,9 +427,7 @@ def _log_to_stderr(level: str) -> None:
 
 
 def _describe(subject: _Subject, rules: FilterRules, log: str, lines: Sequence[str]) -> Iterator[str]:
-    """Yield the lines of the report up to the results."""
-    yield from ("", "Running tests", "=============", "")
-    yield from subject.described[:1]
+    """Yield the lines that tell what is tried, after the first."""
     if subject.filter.maxlines != 1 or "maxlines" in subject.filter.places:
         yield f"Use         maxlines : {subject.filter.maxlines}"
     if subject.filter.datepattern:
@@ -452,28 +452,41 @@ def _short(line: str) -> str:
 
 
 def _run(options: argparse.Namespace, output: _Output, clock: Clock) -> None:
+    quiet = options.json or options.jsonl or options.out is not None
+    say = _silence if quiet else output.line
+    for line in ("", "Running tests", "=============", ""):
+        say(line)
     subject = _find_subject(options)
     _put_options_over(subject, options)
+    say(subject.described[0])
     log = options.words[0]
-    journal = _is_journal(log)
-    is_file = not journal and os.path.exists(log) and not os.path.isdir(log)
     if os.path.isdir(log):
         raise _RefusedError(f"{log} is a directory")
-    text = [] if journal or is_file else log.split("\n")
-    rules = _rules(subject, journal=journal)
+    is_journal = _is_journal(log)
+    is_file = not is_journal and os.path.exists(log)
+    text = [] if is_journal or is_file else log.split("\n")
+    try:
+        rules = _rules(subject, journal=is_journal)
+    except PatternError as error:
+        word = options.words[1]
+        if error.pattern != word or not _NAME.match(word):
+            raise
+        raise PatternError(f"{error} (nor is there a filter, jail or file of that name)", pattern=word) from None
     trial = _Trial(options, rules, output, clock)
-    quiet = options.json or options.jsonl or options.out is not None
-    if not quiet:
-        for line in _describe(subject, rules, log, text):
-            output.line(line)
-    if journal:
-        batches = of_journal(subject.filter.journalmatch, log[len(_JOURNAL) :])
+    for line in _describe(subject, rules, log, text):
+        say(line)
+    if is_journal:
+        batches = of_journal(subject.filter.journalmatch, log)
     elif is_file:
         batches = of_file(log, subject.encoding or "UTF-8")
     else:
         batches = iter([(text, None)])
     trial.run(batches)
     trial.print_report()
+
+
+def _silence(_line: str) -> None:
+    """Print nothing."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,11 +12,15 @@ from banguard.sources.lines import line_form
 if TYPE_CHECKING:
     from typing import BinaryIO
 
+    from banguard.sources.journald import Binding, Place
+
 Batch = tuple[list[str], "list[float] | None"]
 
 # Those of the server's tail (a test compares them), whose module takes long to load.
 BLOCK = 256 * 1024
 LINE_CAP = 64 * 1024
+
+_ENTRIES = 1000
 
 _GZIP = b"\x1f\x8b"
 
@@ -88,10 +92,54 @@ def _decode(line: bytes, encoding: str) -> str:
         return line.decode(encoding, "replace").rstrip("\r\n")
 
 
-def of_journal(matches: Sequence[Sequence[str]], options: str) -> Iterator[Batch]:
+def of_journal(matches: Sequence[Sequence[str]], spec: str) -> Iterator[Batch]:
     """
-    Yield the entries of the journal that fulfil one of *matches*, in batches, with their times.
+    Yield the entries of the journal that fulfil one of *matches*, in batches, with their times (epoch seconds).
 
-    *options* are those of the journal backend in brackets, or nothing. Raise SourceError when there is no journal.
+    *spec* is `systemd-journal` with the options of the journal backend in brackets, if any. Raise SourceError when
+    there is no journal, or an option or match is wrong.
     """
-    raise NotImplementedError
+    from banguard.config.expand import parse_spec  # noqa: PLC0415
+    from banguard.sources.journald import match_groups, place_of  # noqa: PLC0415
+
+    try:
+        place = place_of(parse_spec(spec).options)
+    except ValueError as error:
+        raise SourceError(f"{spec}: {error}") from None
+    return _of_journal(place, match_groups(matches))
+
+
+def _of_journal(place: Place, groups: Sequence[Sequence[str]]) -> Iterator[Batch]:
+    try:
+        journal = place.open()
+        try:
+            for number, group in enumerate(groups):
+                if number:
+                    journal.add_disjunction()
+                for term in group:
+                    journal.add_match(term)
+            yield from _entries(journal)
+        finally:
+            journal.close()
+    except OSError as error:
+        raise SourceError(f"cannot read the journal: {error.strerror or error}") from None
+
+
+def _entries(journal: Binding) -> Iterator[Batch]:
+    from banguard.sources.journald import line_of, time_of  # noqa: PLC0415
+
+    lines: list[str] = []
+    times: list[float] = []
+    while journal._next():  # noqa: SLF001  the binding's own Reader is built on these
+        try:
+            entry = journal._get_all()  # noqa: SLF001
+            realtime = journal._get_realtime()  # noqa: SLF001
+            monotonic = journal._get_monotonic()[0]  # noqa: SLF001
+        except OSError:
+            continue  # a damaged entry; the next ones may be whole
+        lines.append(_decode(line_of(entry, monotonic)[:LINE_CAP], "utf-8"))
+        times.append(time_of(entry, realtime))
+        if len(lines) >= _ENTRIES:
+            yield lines, times
+            lines, times = [], []
+    yield lines, times

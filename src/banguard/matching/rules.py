@@ -177,10 +177,11 @@ class FilterRules:
         if found is None:
             return DatedLine(line, line, None, now)
         time = found.time
-        if time is None:
-            return DatedLine(line, line, None, now, found)
-        self.last_time = time
         start = found.start
+        if time is None:
+            # An impossible date is cut out all the same: the line is a failure, whatever its clock says.
+            return DatedLine(line, line[:start] + line[start + len(found.text) :], None, now, found)
+        self.last_time = time
         text = line[:start] + line[found.end :] if start else line[found.end :]
         return DatedLine(line, text, time, now, found)
 

@@ -86,7 +86,9 @@ def test_misused_tag_does_not_compile(regex):
         re.compile(expand(regex))
 
 
-@pytest.mark.parametrize(("tag", "expected"), [("USER", "user"), ("ID", "fid"), ("PORT", "fport"), ("ALT_ID", "alt_id")])
+@pytest.mark.parametrize(
+    ("tag", "expected"), [("USER", "user"), ("ID", "fid"), ("PORT", "fport"), ("ALT_ID", "alt_id")]
+)
 def test_group_of_a_tag(tag, expected):
     """A tag fills the group of its name in lower case; ID and PORT have older names."""
     assert expected == group_name(tag)
@@ -113,7 +115,9 @@ def looks_like_ip6(text: str) -> bool:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.text(alphabet=":1aF.g", max_size=12) | st.lists(st.sampled_from([":", "::", "1", "beef", "12345"])).map("".join))
+@given(
+    st.text(alphabet=":1aF.g", max_size=12) | st.lists(st.sampled_from([":", "::", "1", "beef", "12345"])).map("".join)
+)
 def test_ip6_has_exactly_its_shape(text):
     """The address atom takes the same texts as a slow check written from its description."""
     assert looks_like_ip6(text) == (re.fullmatch(expand("<IP6>"), text) is not None)
