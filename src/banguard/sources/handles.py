@@ -128,6 +128,7 @@ class PackedHandle:
     def pread(self, size: int, offset: int) -> bytes:
         """Read up to *size* bytes at *offset* of the text; OSError when the file is damaged."""
         if offset < self._at:
+            self._stream.close()
             self._rewind()
         while self._at + len(self._window) < offset:
             self._at += len(self._window)
@@ -164,6 +165,7 @@ class PackedHandle:
 
     def close(self) -> None:
         """Close it."""
+        self._stream.close()
         os.close(self._descriptor)
 
 

@@ -28,7 +28,7 @@ _DATE = r"\d{6,}(?:[-_.T]?\d+)*|\d{4}-\d{2}-\d{2}(?:[-_.T]\d+)*"
 _WHOLE = re.compile(rf"(?P<base>.+?)(?:\.\d{{1,4}}|[.-](?:{_DATE})|\.old)(?:{_ENDING})?")
 _SPLIT = re.compile(rf"(?P<stem>.+?)(?:\.\d{{1,4}}|[._-](?:{_DATE}))(?P<extension>\.[A-Za-z]\w*)(?:{_ENDING})?")
 
-_ATTEMPTS = 8
+_ATTEMPTS = 50
 _COMPARED = 16
 
 
@@ -140,20 +140,31 @@ def open_chain(path: str, known: Known, current: FileId | None, form: LineForm) 
     it, oldest first, up to but without *current*, the one that now has the name. Raises OSError when the directory
     cannot be read.
     """
-    for _attempt in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
         opened: list[Handle] = []
         try:
-            return _open_chain(path, known, current, form, opened)
+            members = siblings(path)
+            chain = _open_chain(members, known, current, form, opened)
+            # A listing made while files are renamed may lack some, or show them twice.
+            if [each.ident for each in members] == [each.ident for each in siblings(path)] or attempt == _ATTEMPTS - 1:
+                return chain
         except (_Moved, FileNotFoundError):
-            for handle in opened:
-                handle.close()
+            pass
+        except OSError:
+            _close(opened)
+            raise
+        _close(opened)
     return None, []
 
 
+def _close(opened: list[Handle]) -> None:
+    for handle in opened:
+        handle.close()
+
+
 def _open_chain(
-    path: str, known: Known, current: FileId | None, form: LineForm, opened: list[Handle]
+    members: list[Sibling], known: Known, current: FileId | None, form: LineForm, opened: list[Handle]
 ) -> tuple[Handle | None, list[Handle]]:
-    members = siblings(path)
     idents = [sibling.ident for sibling in members]
     if current in idents:
         # It was renamed as well, just now: what comes after it is found later.
@@ -168,6 +179,7 @@ def _open_chain(
         fresh = [handle for handle in handles if identify(handle, form) not in (*known.seen, known.fingerprint)]
         for handle in handles:
             if handle not in fresh:
+                opened.remove(handle)
                 handle.close()
         return None, fresh
     later = []
@@ -176,6 +188,7 @@ def _open_chain(
         if handle is None:
             continue
         if known.until and identify(handle, form) in known.until:
+            opened.remove(handle)
             handle.close()
             break
         later.append(handle)
