@@ -27,7 +27,10 @@ def times(bantime=600, **options):
         ({"maxtime": 2000, "rndtime": 100}, [600, 1250, 2050, 2050]),
         ({"maxtime": 300}, [600, 300, 300, 300]),
         ({"formula": "ban.Time * (1 + ban.Count) ** 2"}, [600, 2400, 5400, 9600]),
-        ({"formula": "ban.Time * math.exp(float(ban.Count+1)*banFactor)/math.exp(1*banFactor)"}, [600, 1630, 4433, 12051]),
+        (
+            {"formula": "ban.Time * math.exp(float(ban.Count+1)*banFactor)/math.exp(1*banFactor)"},
+            [600, 1630, 4433, 12051],
+        ),
         ({"formula": "1"}, [600, 600, 600, 600]),
         ({"formula": "float('x')"}, [600, 1200, 2400, 4800]),
         ({"formula": "ban.Time / (ban.Count - 2)"}, [600, 600, 2400, 600]),

@@ -38,7 +38,8 @@ def test_short_data_cuts_only_what_is_too_long():
 
 
 @pytest.mark.parametrize(
-    ("since", "until", "expected"), [(0, 100, True), (0, None, False), (60, 70, False), (0, 400, False), (49, 366, True)]
+    ("since", "until", "expected"),
+    [(0, 100, True), (0, None, False), (60, 70, False), (0, 400, False), (49, 366, True)],
 )
 def test_is_over(since, until, expected):
     """Old enough, and three times its length over; never when it lasts for ever."""

@@ -193,9 +193,7 @@ def test_damage_found_later_is_repaired_by_opening_again(path, opened):
             file.write(b"\xff" * (os.path.getsize(path) - 4096))
         store._writer.execute("PRAGMA shrink_memory")  # so that it has to read from the file
         with pytest.raises(StoreError):
-            for _ in range(3):
-                store.active("sshd")
-                keep(store, *[ban(f"198.51.100.{one}") for one in range(250)])
+            store.active("sshd")
         store.reopen()
         assert [] == hosts(store)
         assert os.path.exists(f"{path}.damaged-{number}")
