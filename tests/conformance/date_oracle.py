@@ -77,6 +77,8 @@ def serve() -> None:
     from fail2ban.server.mytime import MyTime
 
     datedetector.time = types.SimpleNamespace(time=MyTime.time)
+    # Weights of templates depend there on whether the defaults were ever used in the process, as they are by any server.
+    Filter(None).dateDetector.matchTime("no date")
     detectors = []
     for request in sys.stdin:
         asked = json.loads(request)

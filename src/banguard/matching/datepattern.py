@@ -101,6 +101,7 @@ _BOUNDARY = r"(?!\B\w)"
 _LINE_START = r"^\W{0,2}"
 
 _INLINE_FLAGS = re.compile(r"\(\?[imsxau]+\)")
+_OWN_START = re.compile(r"(\(?\(?|\(\?:)\^(\|?)")
 _PLAIN_GROUP = re.compile(r"(?<!\\)\((?!\?)")
 _DATE = re.compile(r"\{DATE\}")
 _DATE_ANY_CASE = re.compile(r"\{DATE\}", re.IGNORECASE)
@@ -154,8 +155,9 @@ class DatePattern:
     One template: what the dates of a line look like.
 
     Group 1 of its regex is what is cut out of the line. *text* is what the user would write for it, *name* what the
-    tester prints. *anchored* says that it matches only at the line's start. *needs*, when there is one, finds something
-    in every line in which the pattern matches. Shared between detectors; its regex is compiled when first asked for.
+    tester prints. *anchored* says that it matches only at the line's start, or only at its end. *needs*, when there is
+    one, finds something in every line in which the pattern matches. Shared between detectors; its regex is compiled
+    when first asked for.
     """
 
     __slots__ = ("_at_start", "_compiled", "_ignore_case", "_source", "anchored", "name", "needs", "text")
@@ -304,33 +306,21 @@ def _template(text: str) -> DatePattern:
     flags = _INLINE_FLAGS.match(body)
     inline = flags[0] if flags is not None else ""
     body = body.removeprefix(inline)
-    anchored = True
-    if body.startswith("^"):
-        start, body = "^", body[1:]
-    elif body.startswith("(^"):
-        start = ""
-    elif body.startswith("**"):
-        start, body, anchored = "", body[2:], False
-    elif shown.startswith(_LN_BEG):
-        start = _LINE_START
-    else:
-        start = "" if unbound or body.startswith("(?:^") else _BOUNDARY
-        anchored = False
-    body, end = _split_end(body)
-    if unbound and end == _BOUNDARY:
-        end = ""
-    body, embedded = _embed_numbers(body, any_case="%" not in text)
-    whole = embedded or _PLAIN_GROUP.search(body) is None
-    body = _translate(body, text)
-    source = f"{inline}{start}({body}){end}" if whole else f"{inline}{start}{body}{end}"
-    if start != _LINE_START:
+    grouped = _PLAIN_GROUP.search(body) is not None
+    line_start = shown.startswith(_LN_BEG)
+    start, body, begins = _split_start(body, _LINE_START if line_start else "" if unbound else _BOUNDARY, grouped)
+    body, end, ends = _split_end(body, "" if unbound else _BOUNDARY, grouped)
+    if line_start and start != _LINE_START:
         shown = shown.removeprefix(_LN_BEG)
+    body, embedded = _embed_numbers(body, any_case="%" not in text)
+    whole = embedded or not grouped
+    body = _translate(body, text)
     return DatePattern(
         text,
         _TOKEN.sub(_word_of, shown),
-        source,
-        anchored=anchored,
-        at_start=start.startswith("^") and (whole or "|" not in body),
+        f"{inline}{start}({body}){end}" if whole else f"{inline}{start}{body}{end}",
+        anchored=begins or ends,
+        at_start=begins and ((whole and start != "") or "|" not in body),
         ignore_case=_IGNORE_CASE.search(text) is not None,
     )
 
@@ -346,15 +336,31 @@ def _number_template(text: str, kind: str, *, anchored: bool) -> DatePattern:
     return DatePattern(text, name, f"{start}(?P<{kind}>{number})", anchored=anchored, at_start=anchored)
 
 
-def _split_end(body: str) -> tuple[str, str]:
-    """Split *body* into the date and the test of its end."""
+def _split_start(body: str, default: str, grouped: bool) -> tuple[str, str, bool]:
+    """
+    Split *body* into the test of its start and the rest, and say whether it is bound to the line's start.
+
+    *default* is the test when the body has none of its own, *grouped* whether the body has a plain group.
+    """
+    if body.startswith("**"):
+        return "", body[2:], False
+    own = _OWN_START.match(body)
+    if own is None:
+        return default, body, default == _LINE_START
+    if own[1] == "":
+        return "^", body[1:], True
+    return "", body, own[2] == "" and (own[1] == "(" or (own[1] == "(?:" and grouped))
+
+
+def _split_end(body: str, default: str, grouped: bool) -> tuple[str, str, bool]:
+    """Split *body* into the rest and the test of its end, and say whether it is bound to the line's end."""
     if body.endswith("**"):
-        return body[:-2], ""
+        return body[:-2], "", False
     if body.endswith("$") and not _is_escaped(body, len(body) - 1):
-        return body[:-1], "$"
+        return body[:-1], "$", True
     if body.endswith(("$)", "\\b", "\\s")) and not _is_escaped(body, len(body) - 2):
-        return body, ""
-    return body, _BOUNDARY
+        return body, "", grouped and body.endswith("$)") and not body.endswith("|$)")
+    return body, default, False
 
 
 def _is_escaped(text: str, at: int) -> bool:

@@ -174,8 +174,10 @@ class DateDetector:
             inside.isalnum() or line[start : start + 1] != inside
         ):
             return False
+        if line[end : end + 1] == known[end : end + 1]:
+            return True
         inside = known[end - 1 : end]
-        return line[end : end + 1] == known[end : end + 1] or (not inside.isalnum() and line[end - 1 : end] == inside)
+        return end > 0 and not inside.isalnum() and line[end - 1 : end] == inside
 
     def _walk(self, line: str, now: float, skip: int, candidate: re.Match[str] | None) -> FoundDate | None:
         """Try the templates in order but *skip*; *candidate* is a match of the last winner at another place."""
