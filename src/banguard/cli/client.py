@@ -281,9 +281,10 @@ class Client:
         done = run([*_server_program(), *arguments, "-b", "start"], timeout=patience + 5)
         said = done.stderr.decode("utf-8", "replace").strip()
         if not done.succeeded:
-            said = said or done.stdout.decode("utf-8", "replace").strip()
-            status = done.returncode if done.returncode in range(1, 5) else REFUSED
-            return self._show(Reply(error=said or f"The server did not start: {done.describe()}", status=status))
+            if done.returncode in range(1, 5):
+                said = said or done.stdout.decode("utf-8", "replace").strip()
+                return self._show(Reply(error=said or "The server did not start", status=done.returncode))
+            return self._show(Reply(error=f"The server did not start: {done.describe()}", status=REFUSED))
         self._talk(said)
         return self._show(Reply("Server ready"))
 
