@@ -144,7 +144,10 @@ PROBES = {
 NO_RESTART = "fail2ban 1.0.2 checks again without having stopped and started an action that has no families"
 AGAIN = "what the repair threw away is banned again at once, not when it shows up again"
 PROBE_DIFFERENCES = {
-    ("stop-fails", "stop"): "fail2ban 1.0.2 tries a stop that failed once more for each family, of an action without any",
+    (
+        "stop-fails",
+        "stop",
+    ): "fail2ban 1.0.2 tries a stop that failed once more for each family, of an action without any",
     ("restart", "ban4"): NO_RESTART,
     ("restart-later", "ban6"): f"{NO_RESTART}; {AGAIN}",
     ("unban-repairs", "unban4"): f"{NO_RESTART}; {AGAIN}",
