@@ -113,7 +113,7 @@ class Demo:
         for path in (self.watched, self.log):
             write(path, "")
         write(os.path.join(self.config, "banguard.local"), f"[Definition]\ndbfile = {directory}/banguard.sqlite3\n")
-        action = "nftables" if firewall else "dummy"
+        action = "nftables" if firewall else f"dummy[target={directory}/bans.txt]"
         write(os.path.join(self.config, "jail.local"), JAIL.format(log=self.watched, action=action))
 
     @contextlib.contextmanager

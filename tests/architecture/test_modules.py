@@ -19,7 +19,7 @@ UNIT = os.path.join(CHECKOUT, "tests", "unit")
 OTHER_KINDS = ("contracts", "integration", "property")
 """Where a module may be tested instead, under the same name: suites over a family, and parts put together."""
 
-NO_MIRROR = {"test_shipped_filters.py"}
+NO_MIRROR = {"test_shipped_config.py", "test_shipped_filters.py"}
 """Unit tests of files that are no modules."""
 
 

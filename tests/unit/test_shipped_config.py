@@ -1,0 +1,107 @@
+"""The shipped configuration: every jail and every action in it can be used as it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+
+import pytest
+
+from banguard.config import load
+from banguard.config.schema import ActionKind
+from support import samples
+
+
+def _jails() -> list[str]:
+    directory = os.path.join(samples.CONFIG, "jail.d")
+    names = []
+    for entry in sorted(os.listdir(directory)):
+        if entry.endswith(".conf"):
+            with open(os.path.join(directory, entry), encoding="utf-8") as file:
+                names += re.findall(r"^\[(.+)\]$", file.read(), re.MULTILINE)
+    return names
+
+
+def _actions() -> list[str]:
+    found = (entry.removesuffix(".conf") for entry in os.listdir(os.path.join(samples.CONFIG, "action.d")))
+    return sorted(name for name in found if not name.endswith("common"))
+
+
+JAILS = _jails()
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """A copy of the shipped configuration, whose jails all read one log that exists."""
+    copy = str(tmp_path / "config")
+    shutil.copytree(samples.CONFIG, copy)
+    return copy
+
+
+def _enable(directory: str, text: str = "") -> None:
+    log = os.path.join(directory, "some.log")
+    open(log, "w").close()
+    with open(os.path.join(directory, "jail.local"), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.writelines(f"[{jail}]\nenabled = true\nlogpath = {log}\n" for jail in JAILS)
+
+
+def test_nothing_is_switched_on():
+    """As it is shipped, the configuration is clean and runs no jail."""
+    config = load(samples.CONFIG)
+    assert () == config.problems
+    assert {} == dict(config.jails)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[DEFAULT]\naction = %(action_mw)s\n",
+        "[DEFAULT]\naction = %(action_mwl)s\n",
+        "[DEFAULT]\nbanaction = iptables-multiport\nbanaction_allports = iptables-allports\n",
+        "[DEFAULT]\nmode = aggressive\n",
+        "[DEFAULT]\nbackend = systemd\n",
+        "[DEFAULT]\nbantime.increment = true\nbantime.maxtime = 5w\nbantime = -1\n",
+    ],
+    ids=["as it is", "mw", "mwl", "iptables", "aggressive", "journal", "increment"],
+)
+def test_every_jail_can_be_switched_on(directory, text):
+    """`enabled = true` is all that a shipped jail needs, with any of the usual settings."""
+    _enable(directory, text)
+    config = load(directory)
+    assert [] == [str(problem) for problem in config.problems]
+    assert sorted(JAILS) == sorted(config.jails)
+    for jail in config.jails.values():
+        assert jail.filter.failregex, jail.name
+        assert jail.actions, jail.name
+        assert "<rules-" not in "".join(jail.filter.failregex)
+        assert "<more-" not in "".join(jail.filter.failregex)
+
+
+@pytest.mark.parametrize("action", _actions())
+def test_every_action_can_be_used(directory, action):
+    """Each shipped action can stand in `banaction`, and no tag in it is left that nothing fills."""
+    _enable(directory, f"[DEFAULT]\nbanaction = {action}\nbanaction_allports = {action}\n")
+    config = load(directory)
+    assert [] == [str(problem) for problem in config.problems]
+    known = {"ip", "family", "fid", "failures", "matches", "bantime", "bancount", "restored", "time", "fq-hostname"}
+    for jail in config.jails.values():
+        for used in jail.actions:
+            if used.kind is not ActionKind.COMMAND:
+                continue
+            text = "\n".join(used.commands.values())
+            tags = set(re.findall(r"<([^<>\s]+)>", text))
+            filled = {name.partition("?")[0] for name in used.properties} | set(used.properties.values())
+            assert set() == tags - known - filled, used.name
+
+
+def test_users_settings_win(directory):
+    """Values in jail.local and in any file of jail.d that the user adds come after those that are shipped."""
+    with open(os.path.join(directory, "jail.d", "flask-8080.conf"), "w", encoding="utf-8") as file:
+        file.write("[flask-auth]\nenabled = true\nport = 8080\nmaxretry = 2\nlogpath = /tmp/access_log\n")
+    jail = load(directory, only=["flask-auth"]).jails["flask-auth"]
+    assert 2 == jail.maxretry
+    assert ["/tmp/access_log"] == [path.pattern for path in jail.logpath]
+    assert "8080" == jail.actions[0].properties["port"]
