@@ -19,7 +19,7 @@ from banguard.control.protocol import REFUSED, UNREACHABLE, USAGE, Reply
 from banguard.errors import BanguardError, ConfigError, ControlError
 
 INTERRUPTED = 130
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 RELOAD_SECONDS = 600.0
 
@@ -280,7 +280,7 @@ class Client:
         patience = self._patience(START_SECONDS)
         done = run([*_server_program(), *arguments, "-b", "start"], timeout=patience + 5)
         said = done.stderr.decode("utf-8", "replace").strip()
-        if not done.succeeded:
+        if not done.succeeded and not (done.timed_out and self._answers()):
             if done.returncode in range(1, 5):
                 said = said or done.stdout.decode("utf-8", "replace").strip()
                 return self._show(Reply(error=said or "The server did not start", status=done.returncode))
@@ -414,7 +414,9 @@ class Client:
     def _talk(self, text: str) -> None:
         """Say something that is not the answer, unless -q was given."""
         if text and self._options.verbosity >= 0 and not self._options.json:
-            print(text, file=sys.stderr)
+            from banguard.cli import render  # noqa: PLC0415
+
+            print(render.clean(text), file=sys.stderr)
 
 
 def _positive(text: str) -> float:
