@@ -211,10 +211,8 @@ class Tail:
     def look(self, now: float) -> None:
         """Notice what became of the name; *now* is a monotonic time."""
         self._drop_late(now)
-        for part in self._parts:
-            if not part.fingerprint:
-                # To be known again in a copy, should it be truncated before it is read.
-                part.learn_head()
+        # To be known again in a copy, should a file be truncated before it is read.
+        self._learn_heads()
         try:
             status = os.stat(self.path)
         except (FileNotFoundError, NotADirectoryError):
@@ -237,6 +235,11 @@ class Tail:
         elif self._quiet != (status.st_size, status.st_mtime_ns):
             self._quiet = None
 
+    def _learn_heads(self) -> None:
+        for part in self._parts:
+            if not part.fingerprint:
+                part.learn_head()
+
     def _follow(self) -> None:
         """Another file has the name: take it in, with those that had it in between."""
         try:
@@ -250,6 +253,8 @@ class Tail:
             return
         later: list[Handle] = []
         try:
+            # It has lost its name: what it begins with is now known for good, and must be known to tell it from others.
+            self._learn_heads()
             self._check_rewritten(newest)
             prints = {part.fingerprint for part in (*self._parts, *self._late)} - {""}
             known = Known(

@@ -76,12 +76,13 @@ def test_damaged_packed_file_is_an_oserror(tmp_path, ending):
     path = packed(tmp_path, ending)
     with open(path, "rb") as file:
         data = bytearray(file.read())
-    data[len(data) // 2 :] = b"\x55" * (len(data) - len(data) // 2)
+    for index in range(len(data) // 2, len(data) // 2 + 100):
+        data[index] ^= 0xFF
     with open(path, "wb") as file:
         file.write(data)
     handle = open_handle(path, packed=True)
     with pytest.raises(OSError):
-        handle.pread(len(TEXT), 0)
+        handle.pread(len(TEXT) + 1, 0)
     handle.close()
 
 
