@@ -21,7 +21,7 @@ REPORT_EVERY = 0.5
 """Seconds between reports that hold no decision."""
 
 _LOOK_UP_EVERY = 2.0
-"""Seconds after which a jail without lines brings its numbers up to date."""
+"""Seconds after which a jail that counts failures, and gets no lines, brings its numbers up to date."""
 
 
 class StoppedError(RuntimeError):
@@ -133,9 +133,10 @@ class Watcher:
         self._report()
         self._refuse_rest()
 
-    def _patience(self, pending: bool) -> float:
+    def _patience(self, pending: bool) -> float | None:
         if not pending:
-            return _LOOK_UP_EVERY
+            # Without failures there is no number that time could change: sleep until something comes.
+            return _LOOK_UP_EVERY if self._stats.currently_failed else None
         return max(0.0, self._reported_at + REPORT_EVERY - self._clock.monotonic())
 
     def _between(self, stop: threading.Event) -> bool:
