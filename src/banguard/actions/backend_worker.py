@@ -137,7 +137,7 @@ class BackendWorker(Worker):
                 waiting=len(entry.state),
                 done=entry.done,
                 errors=entry.errors,
-                last_error=entry.last_error,
+                last_error=entry.last_error or next(iter(failed.values()), ""),
             )
 
     def holds(self, member: str, ban: Ban) -> bool:
@@ -187,25 +187,45 @@ class BackendWorker(Worker):
             return
         with self._lock:
             steps = entry.state.take_all()
-        bans = [step.new for step in steps if step.new is not None]
-        try:
-            try:
-                self._backend.join(member, entry.properties, bans, self._clock.now())
-            except TooLargeError:
-                self._shrink(len(bans))
-                self._backend.join(member, entry.properties, (), self._clock.now())
-                entry.joined = True
-                with self._lock:
-                    entry.state.put_back(steps)
-                return
-        except ActionError as error:
-            # The backend knows the member now; a rebuild will include it.
-            self._fail([(entry, steps)], "start", str(error))
-            entry.joined = True
-            self._break()
-            return
+        # Should it fail, the backend knows the member all the same; the next rebuild includes it.
         entry.joined = True
+        bans = [step.new for step in steps if step.new is not None]
+        self._build(
+            [(entry, steps)],
+            lambda filled: self._backend.join(member, entry.properties, bans if filled else (), self._clock.now()),
+        )
+
+    def _build(self, taken: Sequence[tuple[_Member, list[Step]]], build: Callable[[bool], None]) -> bool:
+        """
+        Build rules and elements in one transaction; else the rules alone, to be filled in portions as by any change.
+
+        *build* is told whether to include the elements. Return whether the rules stand.
+        """
+        steps = [step for _, some in taken for step in some]
+        try:
+            build(True)
+        except UnavailableError as error:
+            return self._not_built(taken, error)
+        except ActionError as error:
+            if not steps:
+                return self._not_built(taken, error)
+            if isinstance(error, TooLargeError):
+                self._shrink(len(steps))
+            try:
+                build(False)
+            except ActionError as second:
+                return self._not_built(taken, second)
+            with self._lock:
+                for entry, some in taken:
+                    entry.state.put_back(some)
+            return True
         self._succeed(steps)
+        return True
+
+    def _not_built(self, taken: Sequence[tuple[_Member, list[Step]]], error: ActionError) -> bool:
+        self._fail(taken, "start", str(error))
+        self._break()
+        return False
 
     def _leave(self, member: str, entry: _Member, keep: bool) -> None:
         try:
@@ -247,33 +267,18 @@ class BackendWorker(Worker):
 
     def _rebuild(self) -> None:
         with self._lock:
-            taken = [
-                (name, entry, entry.state.take_all()) for name, entry in self._members.items() if not entry.leaving
-            ]
-        if not taken:
+            joined = {name: entry for name, entry in self._members.items() if entry.joined and not entry.leaving}
+            taken = {name: entry.state.take_all() for name, entry in joined.items()}
+        bans = {name: [step.new for step in steps if step.new is not None] for name, steps in taken.items()}
+
+        def build(filled: bool) -> None:
+            self._backend.rebuild(bans if filled else dict.fromkeys(bans, ()), self._clock.now())
+
+        if not taken or self._build([(joined[name], steps) for name, steps in taken.items()], build):
             self._broken = 0
-            return
-        bans = {name: [step.new for step in steps if step.new is not None] for name, _, steps in taken}
-        try:
-            try:
-                self._backend.rebuild(bans, self._clock.now())
-            except TooLargeError:
-                self._shrink(sum(len(some) for some in bans.values()))
-                self._backend.rebuild(dict.fromkeys(bans, ()), self._clock.now())
-                self._broken = 0
-                with self._lock:
-                    for _, entry, steps in taken:
-                        entry.state.put_back(steps)
-                return
-        except ActionError as error:
-            self._fail([(entry, steps) for _, entry, steps in taken], "start", str(error))
-            self._break()
-            return
-        self._broken = 0
-        self._succeed([step for _, _, steps in taken for step in steps])
-        with self._lock:
-            for _, entry, _ in taken:
-                entry.last_error = ""
+            with self._lock:
+                for entry in joined.values():
+                    entry.last_error = ""
 
     def _apply(self, steps: list[Step]) -> None:
         try:
@@ -343,12 +348,12 @@ class BackendWorker(Worker):
                 entry.jail, step.ban.host, entry.action, attempts,
             )  # fmt: skip
 
-    def _fail(self, groups: list[tuple[_Member, list[Step]]], what: str, message: str) -> None:
+    def _fail(self, groups: Sequence[tuple[_Member, list[Step]]], what: str, message: str) -> None:
         now = self._clock.monotonic()
         news = []
         with self._lock:
             for entry, steps in groups:
-                news.append((entry, entry.state.failed(steps, message, now), entry.last_error != message))
+                news.append((entry, entry.state.failed(steps, message, now), not steps and entry.last_error != message))
                 entry.errors += 1
                 entry.last_error = message
         for entry, some, fresh in news:

@@ -95,7 +95,7 @@ class ActionStats:
 
     *enforces* tells actions that block (or hold any state) from notifications. *applied* are the hosts whose ban the
     action holds, *failed* those it could not be told of, with the reason. *waiting* counts the changes not yet carried
-    out, *done* those that were, *errors* the failed attempts. *last_error* is empty when the last attempt succeeded.
+    out, *done* those that were, *errors* the failed attempts. *last_error* is empty when nothing is wrong at present.
     """
 
     name: str

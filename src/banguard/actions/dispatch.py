@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -159,6 +160,7 @@ class Dispatcher:
         self._turns: dict[str, Turn] = {}
         self._ending: dict[str, list[JailWorker]] = {}  # jail → workers that are still stopping
         self._closing: list[Worker] = []
+        self._members = itertools.count(1)
         self._cancel = Cancel()
 
     # ---- jails
@@ -378,7 +380,7 @@ class Dispatcher:
             native = native_action(config.native)
             native.verify(config.properties)
             worker = self._backend(native, config)
-            member = f"{jail}/{config.name}"
+            member = f"{jail}/{config.name}/{next(self._members)}"  # one that leaves and its successor are two
             worker.join_member(member, jail, config.name, config.properties, bans)
             return _NativeRoute(member, config, worker)
         return self._jail_route(jail, config, bans, notify=notify)

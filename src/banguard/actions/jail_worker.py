@@ -109,15 +109,16 @@ class JailWorker(Worker):
     def stats(self) -> ActionStats:
         """Return the numbers."""
         with self._lock:
+            failed = self._state.failures()
             return ActionStats(
                 self._action_name,
                 enforces=self.keeps_state,
                 applied=self._state.hosts(),
-                failed=self._state.failures(),
+                failed=failed,
                 waiting=len(self._state),
                 done=self._done,
                 errors=self._errors,
-                last_error=self._last_error,
+                last_error=self._last_error or next(iter(failed.values()), ""),
             )
 
     def holds(self, ban: Ban) -> bool:

@@ -44,7 +44,6 @@ _UNSAFE = re.compile(r"""[\\#&;`|*?~<>^()\[\]{}$'"\x00-\x1f\x7f]""")
 _FAMILIES = {4: "inet4", 6: "inet6"}
 
 
-
 def _full_host_name() -> str:
     """Return the name with its domain; where that is only `localhost`, the plain name says more."""
     name = socket.getfqdn()
