@@ -13,7 +13,9 @@ HOSTS = ("192.0.2.1", "192.0.2.2", "2001:db8::1")
 limits = st.tuples(st.integers(1, 5), st.sampled_from([1.0, 10.0, 600.0]))
 # A step forward of the clock, and how much older than that the line is (as a part of findtime).
 steps = st.lists(
-    st.tuples(st.sampled_from(HOSTS), st.integers(0, 12), st.sampled_from([0, 0, 0, 0.1, 0.5, 0.9, 1.0]), st.integers(1, 3)),
+    st.tuples(
+        st.sampled_from(HOSTS), st.integers(0, 12), st.sampled_from([0, 0, 0, 0.1, 0.5, 0.9, 1.0]), st.integers(1, 3)
+    ),
     max_size=60,
 )
 
@@ -79,7 +81,8 @@ def test_a_restart_between_any_two_failures_changes_nothing(limit, sequence, cut
 @settings(max_examples=100)
 @given(
     st.lists(
-        st.tuples(st.sampled_from("abcdefgh"), st.floats(0, 2**40), st.text(max_size=50), st.integers(1, 9)), max_size=80
+        st.tuples(st.sampled_from("abcdefgh"), st.floats(0, 2**40), st.text(max_size=50), st.integers(1, 9)),
+        max_size=80,
     ),
     st.integers(1, 4),
 )

@@ -6,7 +6,7 @@ import math
 import shutil
 import tempfile
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -21,9 +21,13 @@ from banguard.bans.registry import (
 )
 from banguard.bans.store import MemoryStore
 from banguard.bans.store_sqlite import SqliteStore
-from banguard.config.schema import BantimeIncrement
+from banguard.config.schema import BantimeIncrement, JailConfig
 from banguard.errors import StoreError
-from banguard.model import BanDecision, Change, Cursor, FailureState, JailReport
+from banguard.jails.ignore import IgnoreRules
+from banguard.jails.jail import Jail
+from banguard.jails.resolver import Resolver
+from banguard.matching import FilterRules
+from banguard.model import BanDecision, Candidates, Change, Cursor, FailureState, JailReport
 
 HOSTS = ("192.0.2.1", "192.0.2.2", "192.0.2.200", "198.51.100.1", "2001:db8::1", "some id")
 JAILS = ("sshd", "web")
@@ -214,9 +218,7 @@ class RegistryMachine(RuleBasedStateMachine):
         state = FailureState(failed, (now,) * times)
         decisions = tuple(BanDecision(jail, host, now - age, 3) for host, age in decided)
         self.registry.inbox.put(JailReport(jail, (cursor,), (state,), decisions))
-        known = {
-            host: (self.model.unsaved if self.broken else self.model.past)[jail].get(host) for host, _ in decided
-        }
+        known = {host: (self.model.unsaved if self.broken else self.model.past)[jail].get(host) for host, _ in decided}
         self.registry.turn()
         self.model.cursors[jail, cursor.log] = cursor
         self.model.failures[jail, failed] = state
@@ -356,3 +358,81 @@ TestRegistryInMemory = RegistryMachine.TestCase
 TestRegistryInMemory.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestRegistryOnSqlite = SqliteRegistryMachine.TestCase
 TestRegistryOnSqlite.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+
+
+class Server:
+    """A jail and a registry on one store and one log; lost without a word when killed."""
+
+    def __init__(self, clock, store, log):
+        self.clock = clock
+        self.log = log
+        resolver = Resolver(clock, own=lambda: frozenset({"::1"}))
+        self.jail = Jail(
+            JailConfig(name="sshd", maxretry=3, findtime=600.0),
+            FilterRules(failregex=["^failed <HOST> "], datepattern="{NONE}"),
+            clock=clock,
+            ignore=IgnoreRules("sshd", clock=clock, resolver=resolver),
+            resolver=resolver,
+            publish=lambda fact: None,
+        )
+        self.registry = Registry(store, lambda change: None, clock, lambda fact: None)
+        attach = AttachJail("sshd", -1)
+        self.registry.inbox.put(attach)
+        self.registry.turn()
+        attached = attach.slot.wait(0)
+        self.jail.restore(attached.failures, attached.cursors)
+        self.offset = attached.cursors[0].offset if attached.cursors else 0
+
+    def read(self, size):
+        """Hand the next lines to the jail, as a source does."""
+        end = self.log.find(b"\n", min(self.offset + size, len(self.log) - 1)) + 1
+        block = self.log[self.offset : end]
+        self.offset = end
+        self.jail.feed(Candidates("log", block, Cursor("log", offset=end), self.clock.now(), live=True))
+
+    def report(self):
+        report = self.jail.report()
+        if report is not None:
+            self.registry.inbox.put(report)
+
+    def bans(self):
+        return {ban.host: (ban.failures, ban.matches) for ban in self.registry.snapshot()["sshd"].bans}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sampled_from(HOSTS[:4]), min_size=1, max_size=40),
+    st.lists(
+        st.tuples(st.sampled_from(["read", "read", "report", "turn", "wait", "kill"]), st.integers(1, 120)), max_size=60
+    ),
+)
+def test_a_kill_at_any_moment_neither_loses_nor_repeats_a_failure(hosts, steps):
+    """Whenever the process dies, the next one ends with the bans, counts and lines of one that never died."""
+    log = b"".join(f"failed {host} {number}\n".encode() for number, host in enumerate(hosts))
+    clock = Clock()
+    steady = Server(clock, MemoryStore(), log)
+    steady.read(len(log))
+    steady.report()
+    steady.registry.turn()
+    with tempfile.TemporaryDirectory() as folder:
+        store = SqliteStore(f"{folder}/bans")
+        server = Server(clock, store, log)
+        for step, number in steps:
+            if step == "read" and server.offset < len(log):
+                server.read(number)
+            elif step == "report":
+                server.report()
+            elif step == "turn":
+                server.registry.turn()
+            elif step == "wait":
+                clock.ticks += 1
+            elif step == "kill":
+                store.close()
+                store = SqliteStore(f"{folder}/bans")
+                server = Server(clock, store, log)
+        if server.offset < len(log):
+            server.read(len(log))
+        server.report()
+        server.registry.turn()
+        store.close()
+    assert steady.bans() == server.bans()

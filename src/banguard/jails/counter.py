@@ -13,6 +13,9 @@ MAX_HOSTS = 100_000
 MAX_TEXT = 16 * 1024 * 1024
 """Bytes, estimated, that all matched lines and captured data together may take."""
 
+_LATE = 60.0
+"""Seconds by which a line may come late, however short findtime is."""
+
 _STRING = 56
 """Bytes a string takes besides its characters, roughly."""
 
@@ -51,9 +54,10 @@ class FailureCounter:
 
     That is: maxretry failures of which the first and the last are at most findtime apart, in whatever order they come.
     The answer is exact while a failure is at most findtime older than the newest of its host (the time policy of a jail
-    sees to that). Of a host at most twice maxretry times are kept, of all hosts at most *max_hosts*; beyond that those
-    that did not fail for longest are dropped and counted. Matched lines and captured data of all hosts together stay
-    below *max_text* bytes: beyond, the hosts that did not fail for longest lose theirs, never their count.
+    sees to that; with a findtime below a minute lines may be a minute late, and count as far as the kept times reach).
+    Of a host at most twice maxretry times are kept, of all hosts at most *max_hosts*; beyond that those that did not
+    fail for longest are dropped and counted. Matched lines and captured data of all hosts together stay below
+    *max_text* bytes: beyond, the hosts that did not fail for longest lose theirs, never their count.
 
     Owned by one watcher thread; not thread-safe.
     """
@@ -145,8 +149,7 @@ class FailureCounter:
         else:
             index = bisect_right(times, at)
             times = times[:index] + new + times[index:]
-        # A failure may still come that is findtime older than the newest, and reach back as far again.
-        floor = times[-1] - 2 * self._findtime
+        floor = times[-1] - self._reach()
         if times[0] < floor:
             times = times[bisect_left(times, floor) :]
         if len(times) > 2 * self._maxretry:
@@ -154,6 +157,10 @@ class FailureCounter:
         entry.times = times
         if entry.extra:
             entry.extra = tuple(time for time in entry.extra if time >= times[0])
+
+    def _reach(self) -> float:
+        """Return how old a failure may be and still matter: one may come late, and reach back findtime from there."""
+        return self._findtime + max(self._findtime, _LATE)
 
     def _describe(self, entry: _Entry, matches: Sequence[str], data: Mapping[str, str]) -> None:
         keep = self._maxmatches
@@ -218,7 +225,7 @@ class FailureCounter:
 
     def expire(self, now: float) -> int:
         """Drop hosts whose failures can no longer matter as of *now*; return how many."""
-        floor = now - 2 * self._findtime
+        floor = now - self._reach()
         over = [host for host, entry in self._hosts.items() if entry.times[-1] < floor]
         for host in over:
             self.forget(host)

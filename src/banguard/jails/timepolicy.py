@@ -12,6 +12,8 @@ NEAR = 60.0
 
 DAY = 86400.0
 
+_MAX_SUBJECTS = 1000
+
 
 def clock_text(at: float) -> str:
     """Return *at* (epoch seconds) as log lines give it: `2026-11-20 22:27:27`, local time."""
@@ -29,6 +31,8 @@ class OnceADay:
         said = self._said.get(subject)
         if said is not None and said <= now < said + DAY:
             return False
+        if len(self._said) >= _MAX_SUBJECTS:
+            self._said.clear()
         self._said[subject] = now
         return True
 
@@ -44,7 +48,8 @@ class TimePolicy:
     ==================  ===========================================  =============================================
     up to 60 s old      its own time                                 its own time
     up to findtime old  its own time, a warning a day                its own time
-    older               skipped, a warning a day                     skipped, a warning a day
+    older               skipped, a warning a day (never a line up    skipped, a warning a day
+                        to 60 s old, however short findtime is)
     in the future       now, a warning a day when more than 60 s     now
     none                the last date seen if at most 60 s old,      the last date seen if at most 60 s old,
                         else now                                     else the match does not count
@@ -66,7 +71,7 @@ class TimePolicy:
             if live and date > now + NEAR:
                 self._warn("future", date, now, "it counts as of now")
             return now
-        if date < now - self.findtime:
+        if date < now - (max(self.findtime, NEAR) if live else self.findtime):
             self._warn("old live" if live else "old", date, now, "it is skipped, being older than findtime")
             return None
         if live and date < now - NEAR:

@@ -157,6 +157,14 @@ def test_hosts_expire_once_their_failures_cannot_matter_any_more():
     assert 1 == len(counter)
 
 
+def test_late_lines_count_with_a_short_findtime():
+    """A findtime of a second does not forget a host before the next late line of it has come."""
+    counter = make(maxretry=2, findtime=1)
+    counter.add("h", T)
+    counter.expire(T + 5)
+    assert counter.add("h", T + 0.5) is not None
+
+
 def test_count_tells_the_hosts_that_failed_within_findtime():
     """`Currently failed` drops a host when its last failure is findtime old."""
     counter = make(findtime=100)

@@ -37,6 +37,15 @@ def test_dated_line(age, live, expected):
 
 
 @pytest.mark.parametrize(
+    ("age", "live", "expected"), [(2, True, 2), (60, True, 60), (61, True, None), (2, False, None)]
+)
+def test_a_findtime_shorter_than_a_line_takes_to_get_here(age, live, expected):
+    """With `findtime = 1` a live line still counts that was written two seconds ago."""
+    at = TimePolicy("ftp", 1.0).dated(NOW - age, NOW, live=live)
+    assert (None if expected is None else NOW - expected) == at
+
+
+@pytest.mark.parametrize(
     ("last_age", "live", "expected"),
     [
         (None, True, 0),
@@ -89,3 +98,10 @@ def test_once_a_day_after_the_clock_was_set_back():
     assert not once.may("x", NOW + 1)
     assert once.may("y", NOW + 1)
     assert once.may("x", NOW - 366 * 86400)
+
+
+def test_what_was_said_is_not_remembered_without_end():
+    """Names of logs come and go."""
+    once = OnceADay()
+    assert all(once.may(f"log {number}", NOW) for number in range(5000))
+    assert len(once._said) <= 1000
