@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 import pytest
@@ -38,3 +39,14 @@ def no_leaked_thread():
     for thread in set(threading.enumerate()) - before:
         thread.join(timeout=5)
         assert not thread.is_alive(), f"thread {thread.name} was left running"
+
+
+@pytest.fixture(autouse=True)
+def logging_as_found():
+    """Every test leaves the loggers of banguard as it found them: programs that run in this process set them up."""
+    logger = logging.getLogger("banguard")
+    before = logger.level, logger.propagate, list(logger.handlers)
+    yield
+    logger.setLevel(before[0])
+    logger.propagate = before[1]
+    logger.handlers[:] = before[2]

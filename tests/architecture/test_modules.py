@@ -60,7 +60,6 @@ def test_a_module_is_a_sentence(module):
     assert re.fullmatch(r"[A-Z`a-z].*[.]", first), f"no sentence: {first!r}"
     assert len(first) <= 120
     assert len(re.findall(r"\band\b", first)) <= 2, "a module that does this and that and more is several modules"
-    assert not re.search(r"\. [A-Z]", first), "one sentence, please"
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if os.path.basename(module)[:2] != "__"])

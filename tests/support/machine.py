@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -174,7 +175,8 @@ class Banguard:
         self.namespace = namespace
         self.directory = directory
         self.config = os.path.join(directory, "config")
-        self.socket = os.path.join(directory, "banguard.sock")
+        self._short = tempfile.mkdtemp(prefix="bg-", dir="/tmp")  # the name of a socket has at most 107 bytes
+        self.socket = os.path.join(self._short, "banguard.sock")
         self.pidfile = os.path.join(directory, "banguard.pid")
         self.database = os.path.join(directory, "banguard.sqlite3")
         self.log = os.path.join(directory, "banguard.log")
@@ -271,6 +273,7 @@ class Banguard:
     def close(self) -> None:
         if self.process is not None:
             end(self.process)
+        shutil.rmtree(self._short, ignore_errors=True)
 
 
 def _read(path: str) -> str:
@@ -289,7 +292,9 @@ class Syslog:
     """
 
     def __init__(self, namespace: Namespace, directory: str, file: str, host: str = "web1") -> None:
-        path = os.path.join(directory, "dev-log")
+        self._short = tempfile.mkdtemp(prefix="bg-", dir="/tmp")
+        os.chmod(self._short, 0o755)  # noqa: S103  any program may log
+        path = os.path.join(self._short, "log")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(path)
         os.chmod(path, 0o666)  # noqa: S103  any program may log
@@ -323,6 +328,7 @@ class Syslog:
         self._thread.join()
         self._socket.close()
         self._file.close()
+        shutil.rmtree(self._short)
 
 
 def checkout(*parts: str) -> str:
