@@ -42,6 +42,9 @@ _JOURNAL = "systemd-journal"
 _NAME = re.compile(r"[\w./-]+(?:\[.*\])?\s*\Z", re.DOTALL)
 _PIECES = 512
 _PREVIEW = 51
+_IN_FILTER_D = re.compile(
+    r"(?P<directory>.*)/filter\.d/(?P<name>[^/\[\s]+)\.(?:conf|local)(?P<options>\[.*|\s*)\Z", re.DOTALL
+)
 _SETS = ("missed", "ignored", "matched")
 
 _HELP = """\
@@ -170,6 +173,10 @@ def _find_subject(options: argparse.Namespace) -> _Subject:
     backend = "systemd" if _is_journal(options.words[0]) else "auto"
     if text.startswith("jail:"):
         return _of_jail(directory, text[5:])
+    place = _IN_FILTER_D.match(text)
+    if place and _is_filter(place["directory"], place["name"]):
+        # A path into a configuration stands for the name of the filter there, .local file and all.
+        directory, text = place["directory"], place["name"] + place["options"]
     if _NAME.match(text):
         name = text.partition("[")[0].strip()
         if _is_filter(directory, name) or os.path.isfile(name):
@@ -310,12 +317,14 @@ class _Output:
 class _Trial:
     """One run of the tester: lines through rules, every result counted and shown as the options want it."""
 
-    def __init__(self, options: argparse.Namespace, rules: FilterRules, output: _Output, clock: Clock) -> None:
+    def __init__(
+        self, options: argparse.Namespace, rules: FilterRules, output: _Output, clock: Clock, timezone: str | None
+    ) -> None:
         self._options = options
         self._rules = rules
         self._output = output
         self._clock = clock
-        self._now = clock.now() if options.now is None else _now(options.now, options.timezone)
+        self._now = clock.now() if options.now is None else _now(options.now, timezone)
         self._names: _Names | None = None
         self.tally = Tally()
         for name in _SETS:
@@ -472,7 +481,7 @@ def _run(options: argparse.Namespace, output: _Output, clock: Clock) -> None:
         if error.pattern != word or not _NAME.match(word):
             raise
         raise PatternError(f"{error} (nor is there a filter, jail or file of that name)", pattern=word) from None
-    trial = _Trial(options, rules, output, clock)
+    trial = _Trial(options, rules, output, clock, subject.timezone)
     for line in _describe(subject, rules, log, text):
         say(line)
     if is_journal:
