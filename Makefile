@@ -3,7 +3,9 @@
 # make test      the whole test suite
 # make check     formatter, linter, types, import contract, tests: what CI runs
 # make bench     the benchmarks, beside fail2ban where it is installed
-# make fmt cov system   format the source; tests with coverage; only the tests with real components
+# make fmt       format the source, and renew the list of modules in docs/architecture.md (make docs: only that)
+# make cov       the tests, with coverage
+# make system    only the tests with real components
 #
 # Each word first sees to what it needs (tools/setup.sh). PYTHON chooses the interpreter, JOBS the test processes.
 
@@ -33,6 +35,7 @@ check: install
 fmt: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	@$(BIN)/python tools/architecture.py --write
 
 cov: install
 	@$(PYTEST) --cov=banguard --cov-branch --cov-report=term-missing:skip-covered

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import time
 
 import pytest
@@ -64,6 +65,12 @@ def test_every_filter_has_enough_samples(name):
     of_filter = samples.load(name)
     assert len({sample.line for sample in of_filter if sample.matches}) >= 3
     assert len({sample.line for sample in of_filter if not sample.matches}) >= 3
+
+
+def test_every_sample_file_has_its_filter():
+    """A sample file of a filter that is gone, or is spelt otherwise, would show nothing."""
+    logs = sorted(entry.removesuffix(".log") for entry in os.listdir(samples.SAMPLES) if entry.endswith(".log"))
+    assert samples.names() == logs
 
 
 @pytest.mark.parametrize("name", samples.names())
