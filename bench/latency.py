@@ -9,6 +9,7 @@ import threading
 import time
 
 import site_of_jails
+
 from banguard.clock import SystemClock
 from banguard.config import load
 from banguard.daemon.app import App

@@ -34,7 +34,7 @@ def measure(jails: int, backend: str, seconds: float = SECONDS) -> tuple[float, 
             [*command, "--logtarget", names["out"], "-f"], stdin=subprocess.DEVNULL, env=environment
         )
         try:
-            while not (os.path.exists(names["out"]) and "Server ready" in open(names["out"]).read()):
+            while "Server ready" not in read(names["out"]):
                 assert server.poll() is None
                 time.sleep(0.1)
             time.sleep(3.0)
@@ -47,6 +47,14 @@ def measure(jails: int, backend: str, seconds: float = SECONDS) -> tuple[float, 
             server.terminate()
             server.wait(30)
         return rate, resident
+
+
+def read(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
 
 
 def switches(pid: int) -> int:

@@ -299,41 +299,19 @@ class Client:
     # ---- configuration
 
     def _dump(self) -> int:
-        from banguard.config import load, stream  # noqa: PLC0415
+        from banguard.cli import configuration  # noqa: PLC0415
+        from banguard.config import load  # noqa: PLC0415
 
         config = load(self._directory(), overrides=self._overrides())
-        commands = stream(config)
-        if self._options.json:
-            from banguard.cli import render  # noqa: PLC0415
-
-            print(render.as_json(Reply({"commands": commands})))
-        else:
-            pretty = self._options.has("--dp", "--dump-pretty")
-            for command in commands:
-                print(_pretty(command) if pretty else command)
-        for problem in config.problems:
-            self._talk(str(problem))
-        return REFUSED if config.errors else 0
+        pretty = self._options.has("--dp", "--dump-pretty")
+        return configuration.dump(config, pretty=pretty, as_json=self._options.json)
 
     def _test(self) -> int:
-        from banguard.cli import render  # noqa: PLC0415
+        from banguard.cli import configuration  # noqa: PLC0415
         from banguard.config import load  # noqa: PLC0415
-        from banguard.config.schema import Severity  # noqa: PLC0415
-        from banguard.daemon.check import check  # noqa: PLC0415
 
-        problems = check(load(self._directory(), overrides=self._overrides()))
-        bad = [problem for problem in problems if problem.severity is Severity.ERROR]
-        for problem in problems:
-            if problem in bad or self._options.verbosity >= 0:
-                print(render.clean(str(problem)), file=sys.stderr)
-        verdict = "ERROR: test configuration failed" if bad else "OK: configuration test is successful"
-        if not self._options.json:
-            print(verdict)
-        elif bad:
-            print(render.as_json(Reply(error="\n".join(str(problem) for problem in bad), status=REFUSED)))
-        elif not self._options.command:
-            print(render.as_json(Reply({"ok": True, "warnings": [str(problem) for problem in problems]})))
-        return REFUSED if bad else 0
+        config = load(self._directory(), overrides=self._overrides())
+        return configuration.check(config, as_json=self._options.json, quiet=self._options.verbosity < 0)
 
     def _directory(self) -> str:
         from banguard.paths import default_directory  # noqa: PLC0415
@@ -427,15 +405,6 @@ def _positive(text: str) -> float:
     if not 0 < seconds <= 86400:
         raise ControlError(f"The time to wait must be a number of seconds, not {text!r}", status=USAGE)
     return seconds
-
-
-def _pretty(command: Sequence[object]) -> str:
-    """Return a command with the values of its last word, when that is a list, on lines of their own."""
-    if not command or not isinstance(command[-1], list):
-        return str(list(command))
-    head = "".join(f"{word!r}, " for word in command[:-1])
-    values = ",\n    ".join(repr(value) for value in command[-1])
-    return f"[{head}[\n    {values}\n]]" if values else f"[{head}[]]"
 
 
 def _server_program() -> list[str]:

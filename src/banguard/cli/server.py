@@ -10,8 +10,9 @@ import threading
 from collections.abc import Sequence
 
 from banguard import __version__
+from banguard.cli import configuration
 from banguard.clock import SystemClock
-from banguard.config import default_directory, load, stream
+from banguard.config import default_directory, load
 from banguard.config.schema import Config
 from banguard.control.api import ReloadRequest
 from banguard.control.protocol import Reply, refusal
@@ -41,24 +42,34 @@ def _main(words: list[str]) -> int:
         from banguard.cli.client import main as client  # noqa: PLC0415  only for `banguard-server stop` and the like
 
         return client(words)
-    directory = options.conf or default_directory()
+    # In the background the working directory is another one.
+    directory = os.path.abspath(options.conf or default_directory())
     overrides = {
-        name: value
+        name: os.path.abspath(value) if name in {"socket", "pidfile"} else value
         for name in ("socket", "pidfile", "loglevel", "logtarget", "syslogsocket")
         if (value := getattr(options, name)) is not None
     }
+    target = overrides.get("logtarget", "")
+    if "/" in target and not target.startswith("/"):
+        overrides["logtarget"] = os.path.join(os.getcwd(), target)
     try:
         config = load(directory, overrides=overrides)
     except ConfigError as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return 1
     if options.test:
-        status = _test(config, as_json=options.json)
+        status = configuration.check(config, as_json=options.json, quiet=options.quiet > 0)
         if status or not command:
             return status
     if options.dump or options.dump_pretty:
-        return _dump(config, pretty=options.dump_pretty, as_json=options.json)
-    return _start(config, overrides, background=not options.foreground, force=options.force, name=options.pname)
+        return configuration.dump(config, pretty=options.dump_pretty, as_json=options.json)
+    return _start(
+        config,
+        overrides,
+        patience=None if options.foreground else options.timeout,
+        force=options.force,
+        name=options.pname,
+    )
 
 
 def _parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -87,7 +98,7 @@ def _parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add("-v", dest="verbose", action="count", default=0, help="more messages")
     add("-q", dest="quiet", action="count", default=0, help="fewer messages")
     add("--async", dest="asynchronous", action="store_true", help=argparse.SUPPRESS)
-    add("--timeout", type=float, default=START_SECONDS, help=argparse.SUPPRESS)
+    add("--timeout", type=float, default=START_SECONDS, metavar="SECONDS", help="how long the start may take")
     add("-i", dest="interactive", action="store_true", help=argparse.SUPPRESS)
     add("-V", dest="short_version", action="version", version=__version__, help="show the version number")
     add("--version", action="version", version=f"banguard v{__version__}", help="show name and version")
@@ -96,59 +107,11 @@ def _parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     return options, options.command
 
 
-def _test(config: Config, *, as_json: bool) -> int:
-    from banguard.config.schema import Severity  # noqa: PLC0415
-    from banguard.daemon.check import check  # noqa: PLC0415  compiles everything; a normal start does so jail by jail
-
-    problems = check(config)
-    failed = any(problem.severity is Severity.ERROR for problem in problems)
-    if as_json:
-        import json  # noqa: PLC0415
-
-        listed = [
-            {
-                "severity": problem.severity.value,
-                "jail": problem.jail or None,
-                "file": problem.place.path if problem.place else None,
-                "line": problem.place.line if problem.place else None,
-                "message": problem.message,
-            }
-            for problem in problems
-        ]
-        print(json.dumps({"ok": not failed, "problems": listed}, ensure_ascii=False))
-        return int(failed)
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    if failed:
-        print("ERROR: test configuration failed", file=sys.stderr)
-    else:
-        print("OK: configuration test is successful")
-    return int(failed)
-
-
-def _dump(config: Config, *, pretty: bool, as_json: bool) -> int:
-    commands = stream(config)
-    if as_json:
-        import json  # noqa: PLC0415
-
-        print(json.dumps(commands, ensure_ascii=False, indent=2 if pretty else None))
-    else:
-        for command in commands:
-            if pretty:
-                import pprint  # noqa: PLC0415
-
-                print(pprint.pformat(command, width=120))
-            else:
-                print(command)
-    for problem in config.errors:
-        print(problem, file=sys.stderr)
-    return 1 if config.errors else 0
-
-
 # ---- the running server
 
 
-def _start(config: Config, overrides: dict[str, str], *, background: bool, force: bool, name: str) -> int:
+def _start(config: Config, overrides: dict[str, str], *, patience: float | None, force: bool, name: str) -> int:
+    """Run the server, in the background when *patience* says how many seconds its start may take."""
     fatal = [problem for problem in config.errors if not problem.jail]
     if config.errors and (fatal or not config.jails):
         for problem in config.errors:
@@ -156,8 +119,8 @@ def _start(config: Config, overrides: dict[str, str], *, background: bool, force
         print("ERROR: the server is not started", file=sys.stderr)
         return 1
     report: Report | None = None
-    if background:
-        outcome = daemonise(START_SECONDS)
+    if patience is not None:
+        outcome = daemonise(patience)
         if isinstance(outcome, Started):
             if outcome.message:
                 print(outcome.message, file=sys.stderr if outcome.status else sys.stdout)

@@ -59,7 +59,8 @@ def make_rules(config: JailConfig, *, journal: bool) -> FilterRules:
     except PatternError as error:
         place = _place_of(config, error.pattern)
         path, line = place if place is not None else (rules.path or None, None)
-        raise ConfigError(f"{error.message}: {error.pattern!r}", path=path, line=line) from None
+        message = error.message if error.pattern in error.message else f"{error.message}: {error.pattern!r}"
+        raise ConfigError(message, path=path, line=line) from None
 
 
 def make_ignore(config: JailConfig, services: Services) -> IgnoreRules:

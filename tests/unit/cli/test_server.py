@@ -54,7 +54,7 @@ def test_everything_wrong_is_listed_with_file_and_line(directory: Path, capsys) 
     )
     assert 1 == server.main(["-c", str(directory), "-t"])
     printed = capsys.readouterr()
-    assert "ERROR: test configuration failed" in printed.err
+    assert "ERROR: test configuration failed" in printed.out
     assert f"{directory}/jail.local:3: error: [x]" in printed.err
     assert f"{directory}/jail.local:6: error: [y]" in printed.err
     assert 1 == server.main(["-c", str(directory), "-t", "--json"])
@@ -70,7 +70,7 @@ def test_the_effective_configuration_can_be_seen(directory: Path, capsys) -> Non
     assert 0 == server.main(["-c", str(directory), "-d"])
     assert "['set', 'x', 'maxretry', 3]" in capsys.readouterr().out.splitlines()
     assert 0 == server.main(["-c", str(directory), "-d", "--json"])
-    assert ["set", "x", "maxretry", 3] in json.loads(capsys.readouterr().out)
+    assert ["set", "x", "maxretry", 3] in json.loads(capsys.readouterr().out)["commands"]
 
 
 def test_a_directory_that_is_not_there(tmp_path: Path, capsys) -> None:
