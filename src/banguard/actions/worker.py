@@ -98,7 +98,7 @@ class Worker:
     def is_idle(self) -> bool:
         """Tell whether there is nothing to do at present; what waits for a retry counts as something to do."""
         with self._lock:
-            return not self._busy and not self._orders and not self._waiting()
+            return not (self._busy or self._orders or self._waiting() or self._delay() == 0.0)
 
     def join(self, timeout: float) -> bool:
         """Wait for the end of a closing worker; return whether it came within *timeout* seconds."""
