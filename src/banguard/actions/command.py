@@ -135,6 +135,16 @@ class CommandAction:
             for family in self._families:
                 self._render(name, family)
 
+    def remarks(self) -> tuple[str, ...]:
+        """Return what looks like a mistake in the commands, though it can be run."""
+        found: dict[str, None] = {}
+        for name in sorted(COMMANDS):
+            for family in self._families:
+                for tag in tags.single_quoted(self._render(name, family)):
+                    variable = "BANGUARD_" + tags.variable_of(tag)
+                    found[f'{name}: <{tag}> in single quotes is not replaced by its value; use "${variable}"'] = None
+        return tuple(found)
+
     # ---- what a worker calls
 
     def start(self) -> None:

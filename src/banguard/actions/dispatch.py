@@ -499,8 +499,12 @@ class Dispatcher:
                 self._closing.append(route.worker)
 
 
-def verify(action: ActionConfig) -> None:
-    """Check *action* as far as that is possible without running anything; raise ActionError saying what is wrong."""
+def verify(action: ActionConfig) -> tuple[str, ...]:
+    """
+    Check *action* as far as that is possible without running anything; raise ActionError saying what is wrong.
+
+    Return remarks about what can be run and yet looks like a mistake.
+    """
     if action.kind is ActionKind.NATIVE:
         native_action(action.native).verify(action.properties)
     elif action.kind is ActionKind.PYTHON:
@@ -508,4 +512,7 @@ def verify(action: ActionConfig) -> None:
 
         load_class(action.path)
     else:
-        CommandAction(action, "", clock=SystemClock()).verify()
+        command = CommandAction(action, "", clock=SystemClock())
+        command.verify()
+        return command.remarks()
+    return ()

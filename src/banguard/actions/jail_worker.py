@@ -15,6 +15,9 @@ from banguard.model import Ban, BanChange, Change, Fact
 
 logger = logging.getLogger("banguard.actions")
 
+BETWEEN_CHECKS = 3.0
+"""Seconds at least between two checks of an action."""
+
 FLUSH_FROM = 10
 """From so many bans that all end at once on, an action that can flush does so instead of unbanning each."""
 
@@ -49,6 +52,7 @@ class JailWorker(Worker):
         self._state = state
         self._after = tuple(after)
         self._leaving = False
+        self._checked = float("-inf")
         self._done = 0
         self._errors = 0
         self._last_error = ""
@@ -88,8 +92,10 @@ class JailWorker(Worker):
             self._wake()
 
     def check(self) -> None:
-        """Check soon whether the bans are in force."""
-        if self.keeps_state:
+        """Check soon whether the bans are in force; not if that was done a moment ago."""
+        now = self._clock.monotonic()
+        if self.keeps_state and now - self._checked >= BETWEEN_CHECKS:
+            self._checked = now
             self.order(lambda: self._perform("check", self._action.check))
 
     def reload(self) -> None:

@@ -70,6 +70,7 @@ _COSTLY = frozenset({
     "ip-host", "ipmatches", "ipfailures", "ipjailmatches", "ipjailfailures", "jail.banned", "jail.banned_total",
     "jail.found", "jail.found_total", "raw-ticket",
 })  # fmt: skip
+_FREE_TEXT = frozenset({"fid", "ip-host", "matches", "ipmatches", "ipjailmatches", "raw-ticket"})
 
 
 def family_of(ban: Ban) -> str:
@@ -275,6 +276,30 @@ def fill(text: str, tags: Mapping[str, object]) -> tuple[str, dict[str, str]]:
         if variable in named:
             variables.setdefault("f2bV_" + variable, plain)
     return script, variables
+
+
+def single_quoted(text: str) -> tuple[str, ...]:
+    """
+    Return the dynamic tags in single quotes of shell *text* whose value may be anything.
+
+    There a shell would see the name of the variable in place of its value: `'<matches>'` says `$f2bV_matches`.
+    """
+    found: dict[str, None] = {}
+    quote = ""
+    place = 0
+    while place < len(text):
+        letter = text[place]
+        if letter == "\\" and quote != "'":
+            place += 2
+            continue
+        if letter in "'\"" and quote in ("", letter):
+            quote = "" if quote else letter
+        elif letter == "<" and quote == "'":
+            match = TAG.match(text, place)
+            if match is not None and (match[1] in _FREE_TEXT or _CAPTURE.match(match[1]) is not None):
+                found[match[1]] = None
+        place += 1
+    return tuple(found)
 
 
 def text_of(name: str, value: object) -> str:

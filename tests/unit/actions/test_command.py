@@ -396,6 +396,50 @@ def test_a_ban_made_by_hand():
     assert expected == ban_of("j", {"ip": "192.0.2.7", "failures": 2, "matches": "a\nb"}, 5.0)
 
 
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "'; touch PROOF; #",
+        "`touch PROOF`",
+        "$(touch PROOF)",
+        "\ntouch PROOF\n",
+        "\0;touch PROOF",
+        "%s",
+        "<ip>",
+        "\n~!touch PROOF",
+    ],
+)
+def test_no_tag_lets_text_of_a_log_become_a_command(log, clock, tmp_path, hostile):
+    """Ban, unban, prolong: what a client wrote into the log is a value everywhere."""
+    text = hostile.replace("PROOF", str(tmp_path / "proof"))
+    every = [
+        "fid",
+        "matches",
+        "ipmatches",
+        "ipjailmatches",
+        "ip-host",
+        "F-USER",
+        "raw-ticket",
+        "ip",
+        "family",
+        "jail.name",
+    ]
+    words = " ".join(f"<{tag}> \"<{tag}>\" '<{tag}>'" for tag in every)
+    commands = dict.fromkeys(("actionban", "actionunban", "actionprolong"), f"printf '%s\\n' {words} > /dev/null")
+    one = action(
+        log.make(**commands),
+        clock,
+        history=lambda host, jail: ([text], 1),
+        reverse_lookup=lambda address: text,
+    )
+    new = Ban("sshd", text, 100.0, 700.0, matches=(text,), data={"user": text})
+    old = Ban("sshd", text, 100.0, 600.0, data={"ip": "192.0.2.1"})
+    one.ban(step(new))
+    one.ban(step(new, old))
+    one.unban(step(None, old))
+    assert [] == os.listdir(tmp_path)
+
+
 def test_adopting_another_configuration(log, clock):
     """A kept action with new parameters stays started."""
     one = action(log.make(**HOOKS, properties={"kind": "old"}), clock)

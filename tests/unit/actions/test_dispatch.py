@@ -419,6 +419,18 @@ def test_verify_finds_mistakes_without_running_anything(config, message):
         verify(config)
 
 
+def test_verify_remarks_on_what_looks_like_a_mistake():
+    """A tag in single quotes does not become its value."""
+    commands = {
+        "actionban": """mail -s '<name> <ip>' "it's <matches>" 'a\\' \\' <F-USER> '<x>""",
+        "actionstart": "true",
+    }
+    config = ActionConfig("a", "a", commands=commands, properties={"x": "<matches>'"})
+    expected = 'actionban: <matches> in single quotes is not replaced by its value; use "$BANGUARD_matches"'
+    assert (expected,) == verify(config)
+    assert () == verify(ActionConfig("a", "a", kind=ActionKind.NATIVE, native="null"))
+
+
 def test_wait_says_when_it_was_not_enough(setup):
     """False, not for ever."""
     d = setup.dispatcher

@@ -302,6 +302,16 @@ def test_other_failures_are_reported(machine, what):
     assert "no" == machine.worker.stats().last_error
 
 
+def test_checks_are_some_seconds_apart(machine):
+    """A flood of reasons to check leads to one check."""
+    for _ in range(3):
+        machine.worker.check()
+    machine.clock.advance(3.0)
+    machine.worker.check()
+    machine.go()
+    assert ["check", "check"] == machine.action.take()
+
+
 def test_a_notification_is_not_checked(clock):
     """There is nothing it could have lost."""
     machine = Machine(clock, keeps_state=False)

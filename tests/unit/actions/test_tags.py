@@ -16,6 +16,7 @@ from banguard.actions.tags import (
     family_of,
     fill,
     is_conditional,
+    single_quoted,
     text_of,
     variable_of,
 )
@@ -278,6 +279,21 @@ def test_commands_without_a_ban_have_time_and_family():
     assert "start inet6 1800000000 <ip>" == script
     assert "sshd" == variables["BANGUARD_jail_name"]
     assert 3 == len(tags)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("echo '<matches>' \"'<ipmatches>'\"", ("matches",)),
+        ("echo '<ip> <F-USER> <fid>' '<F-USER>'", ("F-USER", "fid")),
+        ("echo \\'<matches>\\' \"\\\"'<matches>\"", ()),
+        ("awk '{ print \"<matches>\" }'", ("matches",)),
+        ("'", ()),
+    ],
+)
+def test_tags_in_single_quotes(text, expected):
+    """Only real single quotes, only values that may be anything."""
+    assert expected == single_quoted(text)
 
 
 def test_families_and_conditions():
