@@ -170,6 +170,16 @@ class MemoryServer:
             self.totals[jail] += len(new)
             return len(new)
 
+    def import_bans(self, jail, bans):
+        self._jail(jail)
+        with self._lock:
+            now = self.clock.now() if self.clock else NOW
+            new = [ban for ban in bans if ban.host not in self.bans[jail] and (ban.until is None or ban.until > now)]
+            for ban in new:
+                self.bans[jail][ban.host] = ActiveBan(ban, enforced=False)
+            self.totals[jail] += len(new)
+            return len(new)
+
     def unban(self, jail, hosts):
         if jail is not None:
             self._jail(jail)

@@ -157,6 +157,20 @@ class BanRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportBans:
+    """
+    Bans that another program had, complete with begin, end and count. The reply is the number of those put in force.
+
+    Hosts that are banned already keep their ban; of bans that are over only the count is remembered. KeyError when the
+    jail is not attached.
+    """
+
+    jail: str
+    bans: tuple[Ban, ...]
+    slot: Slot[int] = field(default_factory=Slot)
+
+
+@dataclass(frozen=True, slots=True)
 class UnbanRequest:
     """
     End bans by hand in *jail* (None: in all jails), and forget the hosts' past in the store.
@@ -188,7 +202,7 @@ class Call:
     slot: Slot[object] = field(default_factory=Slot)
 
 
-Request = AttachJail | ConfigureJail | DetachJail | BanRequest | UnbanRequest | UnbanAll | Call
+Request = AttachJail | ConfigureJail | DetachJail | BanRequest | ImportBans | UnbanRequest | UnbanAll | Call
 Message = JailReport | Request
 
 
@@ -428,6 +442,8 @@ class Registry:
                 reply = self._detach(request)
             elif isinstance(request, BanRequest):
                 reply = self._ban(request)
+            elif isinstance(request, ImportBans):
+                reply = self._import(request)
             elif isinstance(request, UnbanRequest):
                 reply = self._unban(request)
             elif isinstance(request, UnbanAll):
@@ -650,6 +666,28 @@ class Registry:
             self._emit(BanChange(Change.EXTEND, longer))
         for begun in new:
             self._tell(begun)
+        return len(new)
+
+    def _import(self, request: ImportBans) -> int:
+        jail = self._jails[request.jail]
+        now = self._clock.now()
+        new: list[_New] = []
+        for ban in request.bans:
+            if (
+                ban.host in jail.bans
+                or self._is_ignored(jail, ban.host)
+                or self._is_protected(jail, ban.host, ban.host)
+            ):
+                continue
+            self._waiting.history.append(ban)
+            if ban.until is not None and ban.until <= now:
+                continue
+            self._keep(jail, ban, Length.GIVEN)
+            jail.total += 1
+            new.append(_New(ban, None, 0.0))
+        self._commit(at_once=True)
+        for begun in new:
+            self._tell(begun, restored=True)
         return len(new)
 
     def _is_ignored(self, jail: _Jail, host: str) -> bool:

@@ -69,6 +69,9 @@ Options:
     -V                      print the version number
     --version               print name and version
 
+import-bans FILE takes over the bans in a fail2ban database (/var/lib/fail2ban/fail2ban.sqlite3), so that a change of
+programs forgets nobody; the jails must run under the same names.
+
 Exit status: 0 done, 1 refused or failed, 2 usage, 3 server not reachable, 4 no permission.
 
 Commands:"""
@@ -181,6 +184,12 @@ class Client:
         if command in (["restart"], ["restart", "--unban"]):
             return self._restart(unban=len(command) > 1)
         words = list(command)
+        if words[0] == "import-bans":
+            if len(words) != 2:
+                raise ControlError("import-bans takes the path of a fail2ban database", status=USAGE)
+            from banguard.cli.importing import import_bans  # noqa: PLC0415
+
+            return self._show(import_bans(words[1], self._ask, self._patience(PATIENCE)))
         if words[0] in ("reload", "restart"):
             directory = self._options.value("-c", "--conf")
             if directory is not None:

@@ -277,6 +277,14 @@ def _action_parts(what: str) -> Callable[[object], str]:
     return show
 
 
+def _imported(value: object) -> str:
+    rows = [
+        f"{word(jail)}: {_dict(counts).get('in_force')} of {_dict(counts).get('found')} bans are in force"
+        for jail, counts in _dict(_dict(value).get("jails")).items()
+    ]
+    return "\n".join(rows) or "There are no bans in it"
+
+
 _KINDS: Mapping[str, Callable[[object], str]] = {
     "ping": lambda value: f"Server replied: {value}",
     "status": _status,
@@ -286,6 +294,7 @@ _KINDS: Mapping[str, Callable[[object], str]] = {
     "banned_in": _banned_in,
     "ban_ids": _ban_ids,
     "bans_with_time": _bans_with_time,
+    "imported": _imported,
     "stopping": lambda _: "Shutdown successful",
     "reloaded": lambda _: "OK",
     "jail_added": lambda value: f"Added jail {value}",

@@ -207,6 +207,15 @@ class ServerApi(Protocol):
         """
         ...
 
+    def import_bans(self, jail: str, bans: Sequence[Ban]) -> int:
+        """
+        Take over *bans* that another program had, and return how many of them are in force now.
+
+        Of bans that are over only the count is remembered. Hosts that are banned keep their ban, ignored ones are
+        spared. Raises `unknown_jail`.
+        """
+        ...
+
     def unban(self, jail: str | None, hosts: Sequence[str]) -> Mapping[str, int]:
         """
         End the bans of exactly these *hosts* in *jail* (None: in all jails).

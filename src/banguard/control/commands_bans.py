@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Mapping, Sequence
 
@@ -9,8 +10,9 @@ from banguard import netaddr
 from banguard.control.api import JailView, JsonValue
 from banguard.control.protocol import USAGE, Reply
 from banguard.control.table import BANS, INVALID, Context, command
-from banguard.control.values import BannedSet, all_jails, ban_data, by_start, host_of, hosts_of
+from banguard.control.values import BannedSet, all_jails, ban_data, by_start, host_of, hosts_of, json_of
 from banguard.errors import ControlError
+from banguard.model import Ban, Origin
 
 
 @command(
@@ -91,6 +93,43 @@ def attempt(context: Context, jail: str, host: str, *lines: str) -> Reply:
 def banip(context: Context, jail: str, *words: str) -> Reply:
     """Ban now, whatever the ignore rules say."""
     return Reply(context.api.ban(jail, hosts_of(words)))
+
+
+@command(
+    BANS,
+    "set <jail> takebans",
+    "<bans>",
+    "Take over bans given as JSON, each with host, since, until, count, failures and matches; import-bans sends them.",
+)
+def takebans(context: Context, jail: str, text: str) -> Reply:
+    """Put bans of another program in force, with the ends and counts that they had there."""
+    rows = json_of(text, "bans")
+    if not isinstance(rows, list):
+        raise ControlError("bans must be a list", status=USAGE)
+    return Reply(context.api.import_bans(jail, [_ban_of(jail, row) for row in rows]))
+
+
+def _ban_of(jail: str, row: object) -> Ban:
+    fields = row if isinstance(row, dict) else {}
+    host, until, matches = fields.get("host"), fields.get("until"), fields.get("matches", [])
+    if not isinstance(host, str) or not isinstance(matches, list):
+        raise ControlError(f"no ban: {row!r}"[:500], status=USAGE)
+    return Ban(
+        jail=jail,
+        host=host_of(host),
+        since=_finite(fields.get("since")),
+        until=None if until is None else _finite(until),
+        count=max(1, int(_finite(fields.get("count", 1)))),
+        origin=Origin.RESTORED,
+        failures=max(0, int(_finite(fields.get("failures", 0)))),
+        matches=tuple(str(match) for match in matches),
+    )
+
+
+def _finite(value: object) -> float:
+    if isinstance(value, int | float) and math.isfinite(value):
+        return float(value)
+    raise ControlError(f"no number of a ban: {value!r}", status=USAGE)
 
 
 @command(

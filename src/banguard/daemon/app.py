@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from banguard import __version__
 from banguard.actions import ActionStats, Dispatcher
-from banguard.bans.registry import BanRequest, Registry, UnbanAll, UnbanRequest
+from banguard.bans.registry import BanRequest, ImportBans, Registry, UnbanAll, UnbanRequest
 from banguard.bans.registry import Call as RegistryCall
 from banguard.bus import Bus
 from banguard.clock import Clock
@@ -35,7 +35,7 @@ from banguard.daemon.supervise import Supervised
 from banguard.errors import ActionError, ConfigError, ControlError, SourceError, StoreError
 from banguard.jails.jail import Offender
 from banguard.jails.resolver import Resolver
-from banguard.model import ConfigReloaded
+from banguard.model import Ban, ConfigReloaded
 
 logger = logging.getLogger("banguard.server")
 
@@ -318,6 +318,13 @@ class App:
         """Ban *hosts* now and return how many were not banned before."""
         self._runner(jail)
         request = BanRequest(jail, tuple(hosts))
+        self._registry.inbox.put_front(request)
+        return request.slot.wait(PATIENCE)
+
+    def import_bans(self, jail: str, bans: Sequence[Ban]) -> int:
+        """Take over *bans* that another program had, see `ServerApi`."""
+        self._runner(jail)
+        request = ImportBans(jail, tuple(replace(ban, jail=jail) for ban in bans))
         self._registry.inbox.put_front(request)
         return request.slot.wait(PATIENCE)
 

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from banguard.control.commands import Context, execute
@@ -172,3 +174,24 @@ def test_a_jail_that_does_not_exist_is_named(run, words):
     """Every command about bans refuses an unknown jail in the same words."""
     with pytest.raises(ControlError, match="^Sorry but the jail 'nope' does not exist$"):
         run(*words)
+
+
+def test_bans_of_another_program_are_taken_over(run, api):
+    """Each ban keeps its begin, its end and its count."""
+    rows = [{"host": "2001:DB8::1", "since": NOW - 5, "until": NOW + 60, "count": 3}, {"host": "bob", "since": 1}]
+    assert run("set", "sshd", "takebans", json.dumps(rows)).value == 2
+    taken = api.bans["sshd"]["2001:db8::1"].ban
+    assert (taken.since, taken.until, taken.count) == (NOW - 5, NOW + 60, 3)
+    assert api.bans["sshd"]["bob"].ban.until is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "{}", "[7]", '[{"host": 1, "since": 1}]', '[{"host": "192.0.2.1"}]', '[{"host": "192.0.2.1", "since": NaN}]'],
+)
+def test_what_is_no_list_of_bans_is_refused(run, api, text):
+    """Nothing is taken over when any of it cannot be understood."""
+    before = hosts(api)
+    with pytest.raises(ControlError):
+        run("set", "sshd", "takebans", text)
+    assert hosts(api) == before

@@ -9,6 +9,7 @@ import pytest
 from banguard.config.schema import ActionConfig, FilterConfig, JailConfig, LogPath
 from banguard.control.api import ReloadRequest
 from banguard.errors import ControlError
+from banguard.model import Ban, Origin
 
 
 def test_failures_in_a_log_become_a_ban_and_a_command(site, await_) -> None:
@@ -236,3 +237,25 @@ def test_a_client_can_ask_for_the_end(site) -> None:
     site.start()
     site.app.stop()
     assert site.stopped.is_set()
+
+
+def test_bans_of_another_program_are_taken_over(site, await_) -> None:
+    """They end when they would have ended, reach the actions, and those that are over count for the next time."""
+    site.write("jail.local", "[web]\nbantime.increment = true\n")
+    site.start()
+    now = site.app._clock.now()
+    bans = [
+        Ban("web", "192.0.2.1", now - 50, now + 1000, 4, Origin.RESTORED),
+        Ban("web", "192.0.2.2", now - 50, None, 1, Origin.RESTORED),
+        Ban("web", "192.0.2.3", now - 5000, now - 1000, 2, Origin.RESTORED),
+    ]
+    assert 2 == site.app.import_bans("web", bans)
+    assert 0 == site.app.import_bans("web", bans[:2])
+    await_(lambda: "ban 192.0.2.1 4" in site.record())
+    held = {active.ban.host: active.ban for active in site.app.jail("web").bans}
+    assert {"192.0.2.1": now + 1000, "192.0.2.2": None} == {host: ban.until for host, ban in held.items()}
+    site.app.ban("web", ["192.0.2.3"])
+    await_(lambda: "ban 192.0.2.3 3" in site.record())
+    site.stop()
+    site.start()
+    await_(lambda: set(site.banned()) == {"192.0.2.1", "192.0.2.2", "192.0.2.3"})
