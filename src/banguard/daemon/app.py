@@ -16,6 +16,7 @@ from banguard.bus import Bus
 from banguard.clock import Clock
 from banguard.config import load
 from banguard.config.schema import ActionConfig, Config, JailConfig, ServerConfig
+from banguard.config.server import is_fail2ban
 from banguard.control.api import (
     JailView,
     JsonValue,
@@ -80,6 +81,15 @@ class App:
             jail_numbers=self._jail_numbers,
             allow_ipv6=allow_ipv6(config.server.allowipv6),
         )
+        logger.info("-" * 50)
+        logger.info("Starting banguard v%s", __version__)
+        if is_fail2ban(config.directory):
+            logger.info(
+                "Running the configuration of fail2ban in %s with a socket, pid file, log and database of our own: %s, %s",
+                config.directory,
+                config.server.socket,
+                config.server.dbfile,
+            )
         self._open_registry(config.server)
 
     def _open_registry(self, config: ServerConfig) -> None:
@@ -111,8 +121,6 @@ class App:
 
     def start(self) -> tuple[str, ...]:
         """Start everything that can start; return what is wrong with the rest, a line each."""
-        logger.info("-" * 50)
-        logger.info("Starting banguard v%s", __version__)
         wrong = [str(problem) for problem in self._config.errors]
         for problem in self._config.problems:
             level = logging.ERROR if problem in self._config.errors else logging.WARNING
