@@ -85,7 +85,7 @@ class App:
         logger.info("Starting banguard v%s", __version__)
         if is_fail2ban(config.directory):
             logger.info(
-                "Running the configuration of fail2ban in %s with a socket, pid file, log and database of our own: %s, %s",
+                "Running the configuration of fail2ban in %s with our own socket %s and database %s",
                 config.directory,
                 config.server.socket,
                 config.server.dbfile,
