@@ -48,7 +48,10 @@ def main(directory, record, jails):
     log = os.path.join(work, "fail2ban.log")
     arguments = ["-c", empty, "-s", socket, "-p", os.path.join(work, "f.pid"), "--logtarget", log, "-xf", "start"]
     server = subprocess.Popen(
-        ["fail2ban-server", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ["setpriv", "--pdeathsig", "KILL", "fail2ban-server", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         from fail2ban.client.csocket import CSocket
@@ -102,7 +105,11 @@ def main(directory, record, jails):
         client.close()
     finally:
         server.terminate()
-        server.wait(30)
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
 
 if __name__ == "__main__":
