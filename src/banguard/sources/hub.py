@@ -30,6 +30,7 @@ _LATE_LOOK = 1.0
 _MISSING_NOTICE = 5.0
 _POSITION_EVERY = 10.0
 _RETRY_MIN, _RETRY_MAX = 1.0, 30.0
+_ROTATING_RETRY = 0.02
 _STALL_MIN, _STALL_MAX = 0.002, 0.1
 _PARK_LOGS, _PARK_AFTER = 256, 3600.0
 # The file must be opened anew after these.
@@ -269,6 +270,9 @@ class Hub:
             return log.retry_at
         try:
             due = self._advance(log, now)
+        except BlockingIOError:
+            # Rotated while we looked: no trouble, only not now.
+            return now + _ROTATING_RETRY
         except (OSError, SourceError) as error:
             return self._trouble(log, error, now)
         if log.trouble:
@@ -307,8 +311,6 @@ class Hub:
         for stream in sorted(log.streams, key=_hindmost_first):
             if stream not in log.streams or not stream.begun:
                 continue
-            if stream.tail.lingers:
-                due.append(now + _LATE_LOOK)
             if stream.refused_at is None and stream.tail.quiet:
                 due.extend(self._say_position(log, stream, now))
             elif _waits(log, stream):
@@ -316,6 +318,7 @@ class Hub:
             else:
                 due.extend(self._read(log, stream, now))
         due.extend(stream.retry_at for stream in log.streams if stream.refused_at is not None)
+        due.extend(now + _LATE_LOOK for stream in log.streams if stream.tail.lingers)
         if log.streams:
             log.offset = log.streams[0].tail.cursor().offset
             log.behind = sum(stream.tail.behind() for stream in log.streams) if due and min(due) <= now else 0
@@ -324,16 +327,9 @@ class Hub:
 
     def _look(self, log: _Log, stream: _Stream, now: float) -> None:
         tail = stream.tail
-        rotations, truncations, dropped = tail.rotations, tail.truncations, tail.dropped
+        rotations, truncations = tail.rotations, tail.truncations
         tail.look(now)
         self._notice(log, stream, rotations, truncations)
-        if tail.dropped != dropped:
-            logger.warning(
-                "Gave up %d old files of %s: jails %s did not take their lines",
-                tail.dropped - dropped,
-                log.path,
-                ", ".join(sorted(stream.readers)),
-            )
 
     def _notice(self, log: _Log, stream: _Stream, rotations: int, truncations: int) -> None:
         """Tell of a rotation or truncation, once for all streams of the log."""

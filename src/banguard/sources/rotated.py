@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -64,6 +65,10 @@ class Known:
     until: Collection[str] = ()
 
 
+class _Moved(Exception):  # noqa: N818  not an error: look again
+    """Files were renamed while we looked."""
+
+
 def base_names(name: str) -> tuple[str, ...]:
     """Return the names whose rotation could have made the file *name*."""
     found = []
@@ -87,7 +92,10 @@ def siblings(path: str) -> list[Sibling]:
             mark = _mark(name, base, stem, extension)
             if mark is None or not entry.is_file(follow_symlinks=False):
                 continue
-            status = entry.stat(follow_symlinks=False)
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError as error:
+                raise _Moved from error
             packed = name.endswith(PACKED)
             sibling = Sibling(
                 entry.path, (status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns, mark, packed
@@ -128,33 +136,43 @@ def identify(handle: Handle, form: LineForm) -> str:
     return fingerprint(first_line(head, end), complete=end >= 0 or len(head) >= HEAD)
 
 
-class _Moved(Exception):  # noqa: N818  not an error: look again
-    """Files were renamed while we looked."""
-
-
-def open_chain(path: str, known: Known, current: FileId | None, form: LineForm) -> tuple[Handle | None, list[Handle]]:
+def open_chain(
+    path: str, known: Known, current: FileId | None, form: LineForm, *, named: bool = True
+) -> tuple[Handle | None, list[Handle]]:
     """
     Find where a reader goes on after rotations it has not seen.
 
     Returns the file of *known* opened anew (None when it is held already, or is nowhere), then the files written after
-    it, oldest first, up to but without *current*, the one that now has the name. Raises OSError when the directory
-    cannot be read.
+    it, oldest first, up to but without *current*: the file that now has the name (None: nobody has), or with *named*
+    False a file that is read later anyway. OSError when the directory cannot be read; BlockingIOError when files are
+    renamed all the time: then open *current* anew and try again.
     """
-    for attempt in range(_ATTEMPTS):
+    for _ in range(_ATTEMPTS):
         opened: list[Handle] = []
         try:
             members = siblings(path)
             chain = _open_chain(members, known, current, form, opened)
             # A listing made while files are renamed may lack some, or show them twice.
-            if [each.ident for each in members] == [each.ident for each in siblings(path)] or attempt == _ATTEMPTS - 1:
-                return chain
-        except (_Moved, FileNotFoundError):
+            if [each.ident for each in members] == [each.ident for each in siblings(path)]:
+                if not named or _named(path) == current:
+                    return chain
+                raise BlockingIOError(errno.EAGAIN, "rotated just now", path)
+        except _Moved:
             pass
         except OSError:
             _close(opened)
             raise
         _close(opened)
-    return None, []
+    raise BlockingIOError(errno.EAGAIN, "rotated all the time", path)
+
+
+def _named(path: str) -> FileId | None:
+    """Return which file has the name."""
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _close(opened: list[Handle]) -> None:

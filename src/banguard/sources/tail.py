@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from banguard.model import Cursor
@@ -25,6 +26,7 @@ _CHUNKS = 16
 _MARK_ROOM = 64
 # A float of epoch seconds is that many nanoseconds off.
 _TIME_ROUNDING = 1000
+_ATTEMPTS = 20
 
 
 class Part:
@@ -128,7 +130,6 @@ class Tail:
         self.missing = True
         self.rotations = 0
         self.truncations = 0
-        self.dropped = 0
         self._form = form
         self._block_size = block_size
         self._line_cap = line_cap
@@ -151,53 +152,79 @@ class Tail:
         The file it speaks of may have been renamed or compressed since; then that is read to its end first, then those
         that came between.
         """
-        try:
-            handle: Handle | None = open_handle(self.path)
-        except (FileNotFoundError, NotADirectoryError):
-            handle = None
-        self.missing = handle is None
         self._cursor = replace(cursor, log=self.path) if cursor is not None else Cursor(self.path)
         if cursor is None or not (cursor.inode or cursor.fingerprint):
-            self._add(handle)
+            self._add(self._open_named())
             return False
+        since = round(cursor.time * 1e9) + _TIME_ROUNDING if cursor.time else 0
+        known = Known((cursor.device, cursor.inode), cursor.offset, cursor.fingerprint, mtime_ns=since)
+        handle, chain = self._open_with_chain(known, lambda handle: _is_at(handle, cursor, self._form, same_inode=True))
+        if chain is None:
+            self._add(handle, cursor.offset)
+            return True
+        own, later = chain
+        # Moved to another disk, or restored: another inode with the same beginning.
+        moved = (
+            own is None
+            and not later
+            and handle is not None
+            and bool(cursor.fingerprint)
+            and _is_at(handle, cursor, self._form, same_inode=False)
+        )
+        self._add(own, cursor.offset)
+        self._add_all(later, handle, cursor.offset if moved else 0)
+        return moved or own is not None
+
+    def _open_named(self) -> Handle | None:
+        """Open the file that has the name now."""
         try:
-            if handle is not None and _is_at(handle, cursor, self._form, same_inode=True):
-                self._add(handle, cursor.offset)
-                return True
-            since = round(cursor.time * 1e9) + _TIME_ROUNDING if cursor.time else 0
-            known = Known((cursor.device, cursor.inode), cursor.offset, cursor.fingerprint, mtime_ns=since)
-            own, later = self._chain(known, handle.ident if handle is not None else None)
-            if own is not None:
-                self._add(own, cursor.offset)
-                for older in later:
-                    self._add(older)
-                self._add(handle)
-                return True
-            if later:
-                for older in later:
-                    self._add(older)
-                self._add(handle)
-                return False
-            # Moved to another disk, or restored: another inode with the same beginning.
-            moved = (
-                handle is not None and bool(cursor.fingerprint) and _is_at(handle, cursor, self._form, same_inode=False)
-            )
-            self._add(handle, cursor.offset if moved else 0)
-        except OSError:
-            if handle is not None and handle not in [part.handle for part in self._parts]:
-                handle.close()
-            self.close()
-            self._cursor = replace(cursor, log=self.path)
-            raise
-        return moved
+            handle = open_handle(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            self.missing = True
+            return None
+        self.missing = False
+        return handle
+
+    def _open_with_chain(
+        self, known: Known, is_enough: Callable[[Handle], bool]
+    ) -> tuple[Handle | None, tuple[Handle | None, list[Handle]] | None]:
+        """
+        Open the file that has the name, with the files that had it since *known*.
+
+        The second is None when the first *is_enough*. BlockingIOError when the name changes hands too quickly.
+        """
+        for attempt in range(_ATTEMPTS):
+            handle = self._open_named()
+            try:
+                if handle is not None and is_enough(handle):
+                    return handle, None
+                return handle, self._chain(known, handle.ident if handle is not None else None)
+            except BaseException as error:
+                if handle is not None:
+                    handle.close()
+                if not isinstance(error, BlockingIOError) or attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError
 
     def _add(self, handle: Handle | None, offset: int = 0) -> None:
         if handle is not None:
             self._parts.append(Part(handle, self._form, offset))
 
-    def _chain(self, known: Known, current: FileId | None) -> tuple[Handle | None, list[Handle]]:
+    def _add_all(self, later: list[Handle], current: Handle | None, offset: int = 0) -> None:
+        """Add files in the order of writing; when there are too many at once, the rest is found again later."""
+        room = max(1, _MAX_PARTS - len(self._parts))
+        for older in later[:room]:
+            self._add(older)
+        for older in later[room:]:
+            older.close()
+        if len(later) <= room:
+            self._add(current, offset)
+        elif current is not None:
+            current.close()
+
+    def _chain(self, known: Known, current: FileId | None, *, named: bool = True) -> tuple[Handle | None, list[Handle]]:
         try:
-            return open_chain(self.path, known, current, self._form)
+            return open_chain(self.path, known, current, self._form, named=named)
         except (FileNotFoundError, NotADirectoryError):
             return None, []
 
@@ -231,7 +258,8 @@ class Tail:
             self.open(self._cursor)
         elif self._parts[-1].ident != (status.st_dev, status.st_ino):
             self._quiet = None
-            self._follow()
+            if len(self._parts) < _MAX_PARTS:
+                self._follow()
         elif self._quiet != (status.st_size, status.st_mtime_ns):
             self._quiet = None
 
@@ -242,41 +270,28 @@ class Tail:
 
     def _follow(self) -> None:
         """Another file has the name: take it in, with those that had it in between."""
-        try:
-            handle = open_handle(self.path)
-        except FileNotFoundError:
-            self.missing = True
-            return
+        # They have lost their names: what they begin with is known for good now, and must be, to tell them from others.
+        self._learn_heads()
         newest = self._parts[-1]
-        if handle.ident == newest.ident:
-            handle.close()
+        self._check_rewritten(newest)
+        known = Known(
+            newest.ident,
+            newest.offset,
+            newest.fingerprint,
+            held=True,
+            mtime_ns=newest.handle.stat().st_mtime_ns,
+            seen={part.fingerprint for part in (*self._parts, *self._late)}.union(self._seen) - {""},
+        )
+        handle, chain = self._open_with_chain(known, lambda handle: handle.ident == newest.ident)
+        if handle is None or chain is None:
+            # Gone again, or back again.
+            for other in (handle, *(chain[1] if chain is not None else ())):
+                if other is not None:
+                    other.close()
             return
-        later: list[Handle] = []
-        try:
-            # It has lost its name: what it begins with is now known for good, and must be known to tell it from others.
-            self._learn_heads()
-            self._check_rewritten(newest)
-            prints = {part.fingerprint for part in (*self._parts, *self._late)} - {""}
-            known = Known(
-                newest.ident,
-                newest.offset,
-                newest.fingerprint,
-                held=True,
-                mtime_ns=newest.handle.stat().st_mtime_ns,
-                seen=prints.union(self._seen),
-            )
-            _, later = self._chain(known, handle.ident)
-            fresh = [Part(older, self._form) for older in (*later, handle)]
-        except OSError:
-            for older in (*later, handle):
-                older.close()
-            raise
-        self._parts.extend(fresh)
-        self.rotations += 1 + len(later)
-        # Bound the number of open files, for a reader that stands still for ever.
-        while len(self._parts) > _MAX_PARTS:
-            self._parts.popleft().handle.close()
-            self.dropped += 1
+        before = len(self._parts)
+        self._add_all(chain[1], handle)
+        self.rotations += len(self._parts) - before
 
     def _drop_late(self, now: float) -> None:
         for part in list(self._late):
@@ -500,7 +515,8 @@ class Tail:
             return
         self._seen.append(before)
         until = {other.fingerprint for other in self._parts} - {"", before}
-        own, later = self._chain(Known(part.ident, offset, before, last=last, until=until), part.ident)
+        copied = Known(part.ident, offset, before, last=last, until=until)
+        own, later = self._chain(copied, part.ident, named=False)
         fresh = [Part(older, self._form) for older in later]
         if own is not None:
             fresh.insert(0, Part(own, self._form, offset))

@@ -22,7 +22,8 @@ class Reading:
         self.taken: dict[str, list] = {}
 
     def subscribe(self, jail, *patterns, tail=False, inbox=None, **values) -> None:
-        self.inboxes[jail] = inbox or self.inboxes.get(jail) or Inbox()
+        if inbox is not None or jail not in self.inboxes:
+            self.inboxes[jail] = Inbox() if inbox is None else inbox
         self.taken.setdefault(jail, [])
         logpath = tuple(LogPath(str(pattern), tail) for pattern in patterns)
         self.hub.subscribe(Subscription(jail, self.inboxes[jail], logpath, **{"encoding": "utf-8", **values}))
@@ -54,7 +55,7 @@ class Reading:
         self.taken[jail].clear()
         return found
 
-    def cursors(self, jail="j"):
+    def cursors(self, jail="j") -> dict:
         """Return the last position of each log, as a jail keeps it; call before `lines`."""
         self.poll()
         return {candidates.cursor.log: candidates.cursor for candidates in self.taken[jail]}

@@ -12,6 +12,12 @@ from banguard.sources.rotated import Known, base_names, identify, open_chain, si
 FORM = line_form("utf-8")
 
 
+def chain_of(path, known):
+    """The chain up to the file that has the name."""
+    status = os.stat(path)
+    return open_chain(str(path), known, (status.st_dev, status.st_ino), FORM)
+
+
 def make(directory, *names, text=None):
     """Make files, each with a first line of its own and the next time of modification."""
     for number, name in enumerate(names):
@@ -108,7 +114,7 @@ def test_chain_of_a_renamed_file(tmp_path):
     """From a renamed file on, all files written since then follow, oldest first."""
     make(tmp_path, "a.log.4", "a.log.3", "a.log.2", "a.log.1", "a.log")
     known = known_of(tmp_path / "a.log.3")
-    chain = open_chain(str(tmp_path / "a.log"), known, None, FORM)
+    chain = chain_of(tmp_path / "a.log", known)
     assert (True, ["first of a.log.3", "first of a.log.2", "first of a.log.1"]) == first_lines(chain)
 
 
@@ -116,9 +122,7 @@ def test_chain_of_a_file_that_is_held(tmp_path):
     """A file that is still open is not opened again."""
     make(tmp_path, "a.log.3", "a.log.2", "a.log.1", "a.log")
     known = known_of(tmp_path / "a.log.3", held=True)
-    assert (False, ["first of a.log.2", "first of a.log.1"]) == first_lines(
-        open_chain(str(tmp_path / "a.log"), known, None, FORM)
-    )
+    assert (False, ["first of a.log.2", "first of a.log.1"]) == first_lines(chain_of(tmp_path / "a.log", known))
 
 
 def test_chain_of_a_compressed_file(tmp_path):
@@ -128,7 +132,7 @@ def test_chain_of_a_compressed_file(tmp_path):
     with open(tmp_path / "a.log.2", "rb") as plain, gzip.open(tmp_path / "a.log.2.gz", "wb") as packed:
         packed.write(plain.read())
     os.unlink(tmp_path / "a.log.2")
-    chain = open_chain(str(tmp_path / "a.log"), known, None, FORM)
+    chain = chain_of(tmp_path / "a.log", known)
     assert (True, ["first of a.log.2", "first of a.log.1"]) == first_lines(chain)
 
 
@@ -150,13 +154,11 @@ def test_chain_of_a_deleted_file(tmp_path):
     """When a file is nowhere, those written to since then are what comes after it."""
     make(tmp_path, "a.log.3", "a.log.2", "a.log.1", "a.log")
     known = Known((1, 1), 100, "f" * 32, mtime_ns=1_000_001 * 10**9)
-    assert (False, ["first of a.log.2", "first of a.log.1"]) == first_lines(
-        open_chain(str(tmp_path / "a.log"), known, None, FORM)
-    )
+    assert (False, ["first of a.log.2", "first of a.log.1"]) == first_lines(chain_of(tmp_path / "a.log", known))
     seen = known_of(tmp_path / "a.log.2").fingerprint
     known = Known((1, 1), 100, "f" * 32, mtime_ns=1_000_001 * 10**9, seen={seen})
-    assert (False, ["first of a.log.1"]) == first_lines(open_chain(str(tmp_path / "a.log"), known, None, FORM))
-    assert (None, []) == open_chain(str(tmp_path / "a.log"), Known((1, 1), 100, "f" * 32), None, FORM)
+    assert (False, ["first of a.log.1"]) == first_lines(chain_of(tmp_path / "a.log", known))
+    assert (None, []) == chain_of(tmp_path / "a.log", Known((1, 1), 100, "f" * 32))
 
 
 def test_damaged_compressed_file_is_left_out(tmp_path, caplog):
@@ -164,9 +166,7 @@ def test_damaged_compressed_file_is_left_out(tmp_path, caplog):
     make(tmp_path, "a.log.3", "a.log.1", "a.log")
     (tmp_path / "a.log.2.gz").write_bytes(b"no gzip file at all")
     known = known_of(tmp_path / "a.log.3")
-    assert (True, ["first of a.log.3", "first of a.log.1"]) == first_lines(
-        open_chain(str(tmp_path / "a.log"), known, None, FORM)
-    )
+    assert (True, ["first of a.log.3", "first of a.log.1"]) == first_lines(chain_of(tmp_path / "a.log", known))
     assert "Cannot read" in caplog.text
 
 
@@ -174,5 +174,12 @@ def test_nothing_stays_open(tmp_path):
     """Files that were only compared are closed again."""
     make(tmp_path, "a.log.3.gz", "a.log.2", "a.log.1", "a.log")
     before = len(os.listdir("/proc/self/fd"))
-    open_chain(str(tmp_path / "a.log"), Known((1, 1), 5, "f" * 32, mtime_ns=9_000_000 * 10**9), None, FORM)
+    chain_of(tmp_path / "a.log", Known((1, 1), 5, "f" * 32, mtime_ns=9_000_000 * 10**9))
     assert before == len(os.listdir("/proc/self/fd"))
+
+
+def test_rotation_meanwhile_is_noticed(tmp_path):
+    """When the name went to another file meanwhile, nothing is given: the caller begins anew."""
+    make(tmp_path, "a.log.1", "a.log")
+    with pytest.raises(BlockingIOError):
+        open_chain(str(tmp_path / "a.log"), known_of(tmp_path / "a.log.1"), None, FORM)

@@ -521,16 +521,33 @@ def test_quiet_log_is_not_read(path, log, read):
     assert not reading.tail.quiet
 
 
-def test_reader_that_stands_still_for_ever(path, log, read):
-    """The number of open old files is bounded; what is given up is counted."""
+def test_reader_that_stands_still(path, log, read):
+    """The number of open old files is bounded; those that are left aside are found later, and nothing is lost."""
+    log.keep = 1000
     log.write(b"0\n")
     reading = read(path)
-    for number in range(1, 80):
-        log.rename_create()
+    for number in range(1, 150):
+        log.rename_create(pack=".gz" if number % 3 == 0 else "")
         log.write(b"%d\n" % number)
         reading.tail.look(float(number))
     assert 64 == len(reading.tail.parts)
-    assert 16 == reading.tail.dropped
+    lines = reading.lines() + reading.lines() + reading.lines()
+    assert [b"%d" % number for number in range(150)] == lines
+    assert 149 == reading.tail.rotations
+
+
+def test_restart_after_very_many_rotations(path, log, read):
+    """So it is when all those files came while nobody read."""
+    log.keep = 1000
+    log.write(b"0\n")
+    cursor = position(read, path)
+    for number in range(1, 150):
+        log.rename_create()
+        log.write(b"%d\n" % number)
+    resumed = read(path, cursor=cursor)
+    assert len(resumed.tail.parts) <= 65
+    lines = resumed.lines() + resumed.lines() + resumed.lines()
+    assert [b"%d" % number for number in range(1, 150)] == lines
 
 
 def test_nothing_stays_open(path, log, read):
