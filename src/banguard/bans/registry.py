@@ -95,16 +95,16 @@ class AttachJail:
     A jail begins: its ban times are set, its bans of an earlier run are restored.
 
     *ignored* tells whether the jail's ignore rules spare a host (`IgnoreRules.reason` of an instance of its own); it is
-    asked, in the registry's thread, for restored bans and for those of the fleet. With *announce* each restored ban is
-    emitted as `BanChange(BAN, restored=True)`, so the jail's actions must be attached before; without, the caller hands
-    the bans of the reply to the actions itself.
+    asked, in the registry's thread, for restored bans and for those of the fleet. *take* gets all restored bans at once,
+    in the registry's thread and so before any change of them is emitted; it must not block. Without it each is emitted
+    as `BanChange(BAN, restored=True)`, and the jail's actions must be attached before.
     """
 
     jail: str
     bantime: float = 600
     increment: BantimeIncrement = field(default_factory=BantimeIncrement)
     ignored: Ignored | None = None
-    announce: bool = True
+    take: Callable[[tuple[Ban, ...]], None] | None = None
     slot: Slot[Attached] = field(default_factory=Slot)
 
 
@@ -766,9 +766,11 @@ class Registry:
             try:
                 cursors = tuple(self._store.cursors(name))
                 failures = tuple(self._store.failures(name))
-                self._restore(jail, announce=request.announce)
+                self._restore(jail, announce=request.take is None)
             except StoreError as error:
                 self._store_failed(error)
+        if request.take is not None:
+            request.take(tuple(jail.ordered))
         return Attached(cursors, failures, tuple(jail.ordered))
 
     def _restore(self, jail: _Jail, *, announce: bool) -> None:

@@ -95,7 +95,7 @@ class App:
     def _open_registry(self, config: ServerConfig) -> None:
         clock, publish = self._clock, self.bus.publish
         self._store = open_store(config)
-        self._registry = Registry(self._store, self._dispatcher.emit, clock, publish)
+        self._registry = Registry(self._store, self._dispatcher.emit, clock, publish, recheck=self._dispatcher.check)
         self._registry_thread = Supervised("bg/registry", self._registry.run, clock=clock, publish=publish)
         self._registry_thread.start()
         self._services = Services(

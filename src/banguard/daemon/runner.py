@@ -16,7 +16,7 @@ from banguard.inbox import Inbox
 from banguard.jails.jail import Jail
 from banguard.jails.watcher import Attempt, Idle, Message, Reconfigure, Watcher
 from banguard.matching import FilterRules
-from banguard.model import Cursor, JailReport, JailStats
+from banguard.model import Ban, Cursor, JailReport, JailStats
 from banguard.sources import Source, Subscription
 
 logger = logging.getLogger("banguard.jail")
@@ -89,11 +89,11 @@ class JailRunner:
         filter_logger.info("  findtime: %s", _plain(config.findtime))
         logging.getLogger("banguard.actions").info("  banTime: %s", config.bantime)
         filter_logger.info("  encoding: %s", "UTF-8" if config.logencoding == "auto" else config.logencoding)
-        wrong = services.dispatcher.attach(self.name, config.actions)
-        self.problem = "; ".join(wrong)
-        attach = AttachJail(
-            self.name, config.bantime, config.increment, ignored=self._is_ignored(config), announce=True
-        )
+
+        def take(bans: tuple[Ban, ...]) -> None:
+            self.problem = "; ".join(services.dispatcher.attach(self.name, config.actions, bans))
+
+        attach = AttachJail(self.name, config.bantime, config.increment, ignored=self._is_ignored(config), take=take)
         services.registry.inbox.put(attach)
         attached = attach.slot.wait(PATIENCE)
         self._jail.restore(attached.failures)

@@ -624,12 +624,14 @@ def test_bans_are_restored(bench, log):
 
 
 def test_restored_bans_can_be_left_to_the_caller(bench):
-    """Whoever hands the bans of the reply to the actions does not want them told twice."""
+    """Whoever takes them at once gets all of them before the reply, and is not told of each again."""
     first = bench()
     first.attach()
     first.decide(A)
     second = first.restart()
-    assert [A] == [ban.host for ban in second.attach(announce=False).bans]
+    taken = []
+    second.attach(take=taken.extend)
+    assert [A] == [ban.host for ban in taken]
     assert [] == second.changes
     assert 1 == len(second.facts)
 

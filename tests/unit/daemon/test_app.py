@@ -38,7 +38,7 @@ def test_a_restart_restores_bans_and_goes_on_where_it_was(site, await_) -> None:
     await_(lambda: site.app.jail("web").stats.currently_failed == 1)
     site.fail("192.0.2.2")
     await_(lambda: site.banned() == ["192.0.2.1", "192.0.2.2"])
-    assert 2 == site.record().count("ban 192.0.2.1 1")
+    await_(lambda: site.record().count("ban 192.0.2.1 1") == 2)
 
 
 def test_bans_by_hand(site, await_) -> None:
