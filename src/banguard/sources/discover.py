@@ -113,7 +113,7 @@ def _walk(shown: str, real: str, parts: list[str], found: Found, paths: list[str
             mode = 0
         if rest:
             if stat.S_ISDIR(mode):
-                _walk(path, os.path.realpath(target), rest, found, paths)
+                _walk(path, _directory(target, found), rest, found, paths)
         elif not glob or stat.S_ISREG(mode):
             paths.append(path)
 
@@ -135,17 +135,42 @@ def _resolve(real: str, name: str, log: str, found: Found) -> str:
         directory, entry = os.path.split(path)
         if log:
             found.names.setdefault((directory, entry), set()).add(log)
-        if not os.path.islink(path):
-            break
-        found.watches.setdefault(directory, set()).add(entry)
         try:
-            target = os.path.join(directory, os.readlink(path)).rstrip("/")
+            target = os.readlink(path)
         except OSError:
             break
-        parent, entry = os.path.split(target)
-        path = (
-            os.path.join(os.path.realpath(parent), entry) if entry not in {"", ".", ".."} else os.path.realpath(target)
-        )
-        directory, entry = os.path.split(path)
         found.watches.setdefault(directory, set()).add(entry)
+        parent, entry = os.path.split(os.path.join(directory, target).rstrip("/"))
+        directory = _directory(parent, found)
+        if entry in {"", ".", ".."}:
+            return _directory(os.path.join(directory, entry), found)
+        found.watches.setdefault(directory, set()).add(entry)
+        path = os.path.join(directory, entry)
     return path
+
+
+def _directory(path: str, found: Found) -> str:
+    """Return the real path of a directory; note the links that lead there."""
+    real, rest, links = "/", path.split("/"), 0
+    while rest:
+        part = rest.pop(0)
+        if part in {"", "."}:
+            continue
+        if part == "..":
+            real = os.path.dirname(real)
+            continue
+        found.watches.setdefault(real, set())
+        full = os.path.join(real, part)
+        try:
+            target = os.readlink(full)
+        except OSError:
+            real = full
+            continue
+        found.watches[real].add(part)
+        links += 1
+        if links > _MAX_LINKS:
+            return full
+        if target.startswith("/"):
+            real = "/"
+        rest[:0] = target.split("/")
+    return real
