@@ -265,6 +265,8 @@ class _Follower:
                     journal.add_disjunction()
                 for term in group:
                     journal.add_match(term)
+            # From here on the binding watches for new files and entries.
+            journal.fileno()
             self._seek(journal, now - findtime - _DISORDER)
         except BaseException:
             journal.close()
