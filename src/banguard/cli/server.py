@@ -127,7 +127,7 @@ def _start(config: Config, overrides: dict[str, str], *, patience: float | None,
             return outcome.status
         report = outcome
     set_process_name(name)
-    log = LogSetup()
+    log = LogSetup("fail2ban" if config.server.stands_for else "banguard")
     try:
         server = config.server
         log.change(server.loglevel, server.logtarget, server.syslogsocket)

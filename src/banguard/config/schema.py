@@ -159,7 +159,11 @@ class JailConfig:
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """`banguard.conf` (or `fail2ban.conf` where there is none) and the command line over it."""
+    """
+    `banguard.conf` (or `fail2ban.conf` where there is none) and the command line over it.
+
+    *stands_for* is the log file of fail2ban whose configuration is run: jails that read it get ours instead.
+    """
 
     loglevel: str = "INFO"
     logtarget: str = "STDERR"
@@ -171,6 +175,7 @@ class ServerConfig:
     dbmaxmatches: int = 10
     dbpurgeage: float = 86400.0
     stacksize: int = 0
+    stands_for: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,10 @@ def read_server(tree: Tree, overrides: Mapping[str, str], report: Report) -> Ser
             report.raised(error, place=place)
             text = None
         if foreign:
-            text = _own_instead(option.name, text)
+            own = _own_instead(option.name, text)
+            if option.name == "logtarget" and own != text:
+                found["stands_for"] = (text or "").partition("[")[0].strip()
+            text = own
         if option.name == "socket" and os.environ.get("BANGUARD_SOCKET"):
             text = None  # what stands in the environment was said later than what stands in a file
         given = overrides.get(option.name)

@@ -29,7 +29,7 @@ from banguard.control.api import (
 from banguard.daemon import reload as reloading
 from banguard.daemon.check import check
 from banguard.daemon.logsetup import LogSetup
-from banguard.daemon.parts import Services, allow_ipv6, open_store, run_check
+from banguard.daemon.parts import Services, allow_ipv6, open_store, run_check, with_own_log
 from banguard.daemon.pool import SourcePool, with_journal_where_no_log
 from banguard.daemon.runner import PATIENCE, JailRunner
 from banguard.daemon.supervise import Supervised
@@ -61,7 +61,7 @@ class App:
         overrides: Mapping[str, str] | None = None,
     ) -> None:
         """*log* sets up logging, *on_stop* is called when a client asks the server to stop."""
-        self._config = config = with_journal_where_no_log(config)
+        self._config = config = with_journal_where_no_log(with_own_log(config))
         self._server = config.server
         self._overrides = dict(overrides or {})
         self._clock = clock
@@ -210,7 +210,7 @@ class App:
                 config = load(directory, overrides=self._overrides)
             except ConfigError as error:
                 raise ControlError(str(error)) from None
-            config = with_journal_where_no_log(config)
+            config = with_journal_where_no_log(with_own_log(config))
             config = replace(config, problems=check(config, logs=False))
             reloading.refuse_if_broken(config, request)
             running = {name: runner.config for name, runner in self._jails.items()}

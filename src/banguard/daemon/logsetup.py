@@ -93,9 +93,19 @@ def escape(text: str) -> str:
 
 
 class _OneLine(logging.Formatter):
-    """Formats a record as one line; a traceback follows the message on the same line."""
+    """
+    Formats a record as one line; a traceback follows the message on the same line.
+
+    Loggers are shown as those of *program*: whoever reads the log of fail2ban looks for `fail2ban.actions`.
+    """
+
+    def __init__(self, form: str, program: str = _ROOT) -> None:
+        super().__init__(form)
+        self._program = program
 
     def format(self, record: logging.LogRecord) -> str:
+        if self._program != _ROOT and record.name.startswith(_ROOT):
+            record = logging.makeLogRecord({**record.__dict__, "name": self._program + record.name[len(_ROOT) :]})
         text = record.getMessage()
         if text.isprintable() and not record.exc_info and not record.stack_info:
             return super().format(record)
@@ -269,7 +279,9 @@ class LogSetup:
     nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, program: str = _ROOT) -> None:
+        """*program* is the name in front of each logger's (`banguard.actions`)."""
+        self._program = program
         self._root = logging.getLogger(_ROOT)
         self._handler: _Handler | None = None
         self._given = ""
@@ -342,7 +354,7 @@ class LogSetup:
             raise ControlError("The log target is empty")
         datetime = _switch(spec.options, "datetime", default=word not in ("SYSOUT", _SYSLOG, _JOURNAL))
         padding = _switch(spec.options, "padding", default=word not in (_SYSLOG, _JOURNAL))
-        formatter = _formatter(spec.options.get("format", ""), datetime=datetime, padding=padding)
+        formatter = _formatter(spec.options.get("format", ""), self._program, datetime=datetime, padding=padding)
         try:
             handler = _Handler(_output(word if reserved else spec.name, spec.options, syslogsocket))
         except OSError as error:
@@ -382,14 +394,14 @@ def _switch(options: Mapping[str, str], name: str, *, default: bool) -> bool:
     return _ON[text.lower()]
 
 
-def _formatter(given: str, *, datetime: bool, padding: bool) -> logging.Formatter:
+def _formatter(given: str, program: str, *, datetime: bool, padding: bool) -> logging.Formatter:
     if given:
         try:
-            formatter = _OneLine(given)
+            formatter = _OneLine(given, program)
             formatter.format(logging.makeLogRecord({"name": _ROOT, "levelname": "INFO", "msg": ""}))
         except (ValueError, KeyError, TypeError) as error:
             raise ControlError(f"The format of the log cannot be used: {error}") from None
         return formatter
     columns = "%(name)-24s[%(process)d]: %(levelname)-7s %(message)s"
     plain = "%(name)s[%(process)d]: %(levelname)s %(message)s"
-    return _OneLine(("%(asctime)s " if datetime else "") + (columns if padding else plain))
+    return _OneLine(("%(asctime)s " if datetime else "") + (columns if padding else plain), program)

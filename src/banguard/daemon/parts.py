@@ -6,14 +6,14 @@ import codecs
 import logging
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from banguard.actions import Dispatcher
 from banguard.actions.tags import fill
 from banguard.bans.registry import Registry
 from banguard.bans.store import BanStore, MemoryStore
 from banguard.clock import Clock
-from banguard.config.schema import JailConfig, ServerConfig
+from banguard.config.schema import Config, JailConfig, ServerConfig
 from banguard.errors import ConfigError, PatternError, StoreError
 from banguard.jails.ignore import IgnoreRules
 from banguard.jails.jail import Offender
@@ -121,6 +121,20 @@ def run_check(command: str, tags: Mapping[str, str]) -> int | None:
         filter_logger.error("ignorecommand %r: %s", command, finished.describe())
         return None
     return finished.returncode
+
+
+def with_own_log(config: Config) -> Config:
+    """Let jails that read the log of fail2ban, whose configuration this is, read ours: bans are told of there now."""
+    theirs, own = config.server.stands_for, config.server.logtarget.partition("[")[0]
+    if not theirs or not own.startswith("/"):
+        return config
+    jails = {
+        name: replace(
+            jail, logpath=tuple(replace(path, pattern=own) if path.pattern == theirs else path for path in jail.logpath)
+        )
+        for name, jail in config.jails.items()
+    }
+    return replace(config, jails=jails)
 
 
 def open_store(config: ServerConfig) -> BanStore:

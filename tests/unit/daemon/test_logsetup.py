@@ -327,3 +327,16 @@ def test_json_in_a_message_stays_as_it_is(log, tmp_path):
     log.change("INFO", str(tmp_path / "b.log"))
     actions().info("%s", json.dumps({"a": "ü\\n"}))
     assert '{"a": "\\u00fc\\\\n"}' in (tmp_path / "b.log").read_text()
+
+
+def test_the_log_can_look_like_that_of_another_program(tmp_path):
+    """Tools that know fail2ban's log by `fail2ban.actions` find it when its configuration is run."""
+    setup = LogSetup("fail2ban")
+    root = logging.getLogger("banguard")
+    try:
+        setup.change("INFO", str(tmp_path / "log"))
+        actions().log(25, "[sshd] Ban 192.0.2.1")
+    finally:
+        setup.close()
+        root.propagate = True
+    assert " fail2ban.actions        [" in (tmp_path / "log").read_text()

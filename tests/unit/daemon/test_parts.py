@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from banguard.bans.store import MemoryStore
-from banguard.config.schema import FilterConfig, JailConfig, Place, ServerConfig
-from banguard.daemon.parts import allow_ipv6, check_encoding, make_rules, open_store, run_check
+from banguard.config.schema import Config, FilterConfig, JailConfig, LogPath, Place, ServerConfig
+from banguard.daemon.parts import allow_ipv6, check_encoding, make_rules, open_store, run_check, with_own_log
 from banguard.errors import ConfigError
 
 
@@ -81,3 +81,17 @@ def test_a_store_that_cannot_be_opened_does_not_stop_the_server(tmp_path: Path, 
     store = open_store(ServerConfig(dbfile=str(tmp_path)))
     assert "bans are kept in memory" in caplog.text
     store.close()
+
+
+def test_a_jail_that_reads_the_log_of_fail2ban_reads_ours() -> None:
+    """A `recidive` jail of a fail2ban configuration finds the bans where they are told of now."""
+    server = ServerConfig(logtarget="/var/log/banguard.log", stands_for="/var/log/fail2ban.log")
+    jails = {
+        "recidive": JailConfig("recidive", logpath=(LogPath("/var/log/fail2ban.log", tail=True), LogPath("/x"))),
+        "sshd": JailConfig("sshd", logpath=(LogPath("/var/log/auth.log"),)),
+    }
+    changed = with_own_log(Config("/etc/fail2ban", server, jails)).jails
+    assert (LogPath("/var/log/banguard.log", tail=True), LogPath("/x")) == changed["recidive"].logpath
+    assert jails["sshd"] == changed["sshd"]
+    plain = Config("/etc/banguard", ServerConfig(), jails)
+    assert plain is with_own_log(plain)
