@@ -51,9 +51,10 @@ class Part:
         """Device and inode."""
         return self.handle.ident
 
-    def learn_head(self) -> None:
-        """Read what there is of the first line; it may have grown."""
-        head = self.handle.pread(HEAD, 0)
+    def learn_head(self, head: bytes | None = None) -> None:
+        """Take what there is of the first line, from *head* (the beginning of the file) when that was read just now."""
+        if head is None:
+            head = self.handle.pread(HEAD, 0)
         self.form = self.form.settle(head)
         end = self.form.first_end(head)
         line = first_line(head, end)
@@ -61,11 +62,15 @@ class Part:
         self.head = line if line.strip(b"\0") else b""
         self.fingerprint = fingerprint(line, complete=end >= 0 or len(head) >= HEAD)
 
-    def move(self, offset: int) -> None:
-        """Stand at *offset*, where a line begins."""
+    def move(self, offset: int, last: bytes | None = None) -> None:
+        """Stand at *offset*, where a line begins; *last* are the bytes before it, when they were read already."""
         self.offset = self.scanned = offset
+        self.last = self.bytes_before(offset) if last is None else last
+
+    def bytes_before(self, offset: int) -> bytes:
+        """Read what a later read is compared with."""
         count = min(_LAST, offset)
-        self.last = self.handle.pread(count, offset - count) if count and not self.handle.packed else b""
+        return self.handle.pread(count, offset - count) if count and not self.handle.packed else b""
 
     def restart(self) -> None:
         """Stand at the beginning of a file that was emptied."""
@@ -91,9 +96,9 @@ class Block:
     """
     What one read gave: whole lines ready to hand out, or nothing (*data* empty) when only the position moves.
 
-    *part* will stand at *offset* once the block is taken, and *cursor* is the position of the log then. *size* is what
-    was read of the file. *cut* counts lines that were longer than the cap. *final* marks the last line of a file that
-    will never end it.
+    *part* will stand at *offset* once the block is taken, *last* are the bytes before that, and *cursor* is the
+    position of the log then. *size* is what was read of the file. *cut* counts lines that were longer than the cap.
+    *final* marks the last line of a file that will never end it.
     """
 
     data: bytes
@@ -102,6 +107,7 @@ class Block:
     size: int
     part: Part
     offset: int
+    last: bytes
     cursor: Cursor
     final: bool = False
 
@@ -225,7 +231,8 @@ class Tail:
     def _chain(self, known: Known, current: FileId | None, *, named: bool = True) -> tuple[Handle | None, list[Handle]]:
         try:
             return open_chain(self.path, known, current, self._form, named=named)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            # A directory that may not be listed: the log itself can be read all the same.
             return None, []
 
     @property
@@ -367,7 +374,8 @@ class Tail:
             part.handle.close()
             return
         if block.offset != part.offset:  # else how far was scanned for the end of a long line would be forgotten
-            part.move(block.offset)
+            # The bytes before it are not read now: the file may have been emptied since the block was read.
+            part.move(block.offset, block.last)
         if not part.fingerprint:
             part.learn_head()
 
@@ -411,11 +419,14 @@ class Tail:
         back = len(part.last)
         want = self._block_size if limit is None else max(0, min(self._block_size, limit - part.offset))
         data = part.handle.pread(back + want, part.offset - back)
+        if not part.offset and not part.fingerprint:
+            part.learn_head(data[:HEAD])
         self._verify(part, data)
         end = part.form.last_end(data)
         if end > back:
             part.scanned = part.offset
-            return self._block(part, data[back:end], end - back)
+            last = b"" if part.handle.packed else data[max(0, end - _LAST) : end]
+            return self._block(part, data[back:end], end - back, last=last)
         part.scanned = max(part.scanned, part.offset + len(data) - back)
         nul = part.form.nul_prefix(data[back:]) if data[back : back + 1] == b"\0" else 0
         if nul and len(data) - back - nul < part.form.width:
@@ -444,7 +455,9 @@ class Tail:
         except _Rewritten:
             self._begin_anew(part)
 
-    def _block(self, part: Part, raw: bytes, size: int, *, cut: int = 0, final: bool = False) -> Block:
+    def _block(
+        self, part: Part, raw: bytes, size: int, *, last: bytes | None = None, cut: int = 0, final: bool = False
+    ) -> Block:
         data, spans, count = (
             part.form.prepare(raw, self._line_cap + (_MARK_ROOM if cut else 0)) if raw else (b"", (), 0)
         )
@@ -455,7 +468,9 @@ class Tail:
             cursor = self._cursor_at(part, offset)
         else:
             cursor = self._cursor
-        return Block(data, spans, cut + count, size, part, offset, cursor, final)
+        if last is None:
+            last = part.bytes_before(offset)
+        return Block(data, spans, cut + count, size, part, offset, last, cursor, final)
 
     def _pass_hole(self, part: Part, limit: int | None) -> Block | None:
         """
@@ -510,13 +525,21 @@ class Tail:
         """Go to the beginning of a file that was emptied; what was not read before may stand in a copy of it."""
         offset, before, last = part.offset, part.fingerprint, part.last
         part.restart()
-        self.truncations += 1
         if not before:
+            self.truncations += 1
             return
-        self._seen.append(before)
         until = {other.fingerprint for other in self._parts} - {"", before}
         copied = Known(part.ident, offset, before, last=last, until=until)
-        own, later = self._chain(copied, part.ident, named=False)
+        try:
+            own, later = self._chain(copied, part.ident, named=False)
+        except OSError:
+            # Find it emptied once more, next time.
+            part.move(offset, last)
+            part.head = b"?"
+            part.fingerprint = before
+            raise
+        self.truncations += 1
+        self._seen.append(before)
         fresh = [Part(older, self._form) for older in later]
         if own is not None:
             fresh.insert(0, Part(own, self._form, offset))

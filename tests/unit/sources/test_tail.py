@@ -182,6 +182,28 @@ def test_copytruncate_with_unread_lines(path, log, read):
     assert [b"two", b"three"] == reading.lines()
 
 
+def test_emptied_between_reading_and_taking(path, log, read):
+    """A file that is emptied while a block is handed out loses nothing."""
+    log.write(b"one\n")
+    reading = read(path)
+    block = reading.tail.read()
+    log.write(b"two\n")
+    log.copytruncate()
+    log.write(b"three, longer than everything before\n")
+    reading.tail.take(block)
+    assert [b"two", b"three, longer than everything before"] == reading.lines()
+
+
+def test_long_line_that_comes_slowly(path, log, read):
+    """How far was looked for the end of a long line is not forgotten, however little is looked at in one turn."""
+    log.write(b"x" * 200_000)
+    reading = read(path, block_size=128, line_cap=64)
+    assert [] == reading.lines()
+    assert 200_000 == reading.tail.parts[0].scanned
+    log.write(b"\n")
+    assert [b"x" * 64 + b" [...]"] == reading.lines()
+
+
 def test_emptied_and_left_empty(path, log, read):
     """A file that is emptied and stays so gives nothing, and later its new lines."""
     log.write(b"one\n")
