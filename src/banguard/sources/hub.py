@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import locale
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from banguard.clock import Clock
 from banguard.errors import SourceError
 from banguard.model import Candidates, Cursor, SourceRotated, SourceTrouble
-from banguard.sources.base import LogStats, Prefilter, PrefilterFor, Publish, Subscription
+from banguard.sources.base import LogStats, Prefilter, PrefilterFor, Publish, Spans, Subscription
 from banguard.sources.discover import Found, discover, is_glob, matches
 from banguard.sources.lines import LineForm, line_form
 from banguard.sources.start import DateOfBytes, first_date, first_young, last_line_end
@@ -32,6 +32,7 @@ _POSITION_EVERY = 10.0
 _RETRY_MIN, _RETRY_MAX = 1.0, 30.0
 _ROTATING_RETRY = 0.02
 _STALL_MIN, _STALL_MAX = 0.002, 0.1
+_PATIENCE = 2.0
 _PARK_LOGS, _PARK_AFTER = 256, 3600.0
 # The file must be opened anew after these.
 _STALE = frozenset({errno.EIO, errno.ESTALE, errno.EBADF, errno.ENODEV, errno.ENXIO, errno.ENOTCONN})
@@ -52,13 +53,28 @@ class _Reader:
         self.unsaid_at = 0.0
 
 
+class _Held:
+    """A block that is being handed out, and the jails that have not taken it yet."""
+
+    __slots__ = ("block", "read_at", "spans_of", "waiting")
+
+    def __init__(
+        self, block: Block, spans_of: Mapping[str, Spans | None], read_at: float, waiting: Iterable[str]
+    ) -> None:
+        self.block = block
+        self.spans_of = spans_of
+        self.read_at = read_at
+        self.waiting = set(waiting)
+
+
 class _Stream:
     """Jails that stand at the same place of a log."""
 
-    __slots__ = ("begun", "readers", "refused_at", "retry", "retry_at", "tail")
+    __slots__ = ("begun", "held", "readers", "refused_at", "retry", "retry_at", "tail")
 
     def __init__(self, tail: Tail, readers: Iterable[_Reader], *, begun: bool) -> None:
         self.tail = tail
+        self.held: _Held | None = None
         self.readers = {reader.subscription.jail: reader for reader in readers}
         self.begun = begun
         self.retry = 0.0
@@ -286,7 +302,8 @@ class Hub:
             message = f"Unable to read {log.path}: {error.strerror or error}"
             if error.errno in _STALE:
                 for stream in log.streams:
-                    stream.tail.close()
+                    if stream.held is None:
+                        stream.tail.close()
         else:
             message = str(error)
         if message != log.trouble:
@@ -302,7 +319,7 @@ class Hub:
         for stream in list(log.streams):
             if not stream.begun:
                 stream.begun = self._begin(log, stream)
-            else:
+            elif stream.held is None:
                 self._look(log, stream, now)
         missing_due = self._missing(log, now)
         if missing_due is not None:
@@ -423,16 +440,21 @@ class Hub:
         if stream.refused_at is not None and now < stream.retry_at:
             return [stream.retry_at]
         for _ in range(_BLOCKS_PER_ROUND):
-            truncations = stream.tail.truncations
-            block = stream.tail.read(_limit(log, stream))
-            self._notice(log, stream, stream.tail.rotations, truncations)
-            if block is None:
-                for reader in stream.readers.values():
-                    reader.live = True
-                self._park(log, stream, now)
-                return self._say_position(log, stream, now)
-            if not self._hand_out(log, stream, block, now):
-                return [stream.retry_at] if stream.readers else []
+            if stream.held is None:
+                truncations = stream.tail.truncations
+                block = stream.tail.read(_limit(log, stream))
+                self._notice(log, stream, stream.tail.rotations, truncations)
+                if block is None:
+                    for reader in stream.readers.values():
+                        reader.live = True
+                    self._park(log, stream, now)
+                    return self._say_position(log, stream, now)
+                spans_of = log.prefilter(block.data) if log.prefilter and block.data and block.spans is None else {}
+                # A block without lines only moves the position.
+                waiting = stream.readers if block.data else ()
+                stream.held = _Held(block, spans_of, self._clock.now(), waiting)
+            if not self._hand_out(log, stream, stream.held, now):
+                return [stream.retry_at] if stream in log.streams else []
             self._merge(log)
             if stream not in log.streams:
                 break
@@ -442,53 +464,63 @@ class Hub:
         if len(self._logs) > _PARK_LOGS and stream.tail.quiet and now - log.active_at > _PARK_AFTER:
             stream.tail.park()
 
-    def _hand_out(self, log: _Log, stream: _Stream, block: Block, now: float) -> bool:
-        """Offer a block to the jails of a stream and move behind it; False when all of them refused it."""
-        if block.data:
-            refused = self._offer(log, stream, block, now)
-            if not stream.readers and not refused:
-                stream.tail.close()
-                log.streams.remove(stream)
-                return False
-            if refused:
-                behind = stream
-                if stream.readers:
-                    behind = _Stream(stream.tail.clone(), (), begun=True)
-                    log.streams.append(behind)
-                behind.readers.update(refused)
-                behind.refused_at = now if behind.refused_at is None else behind.refused_at
-                behind.retry = min(_STALL_MAX, max(_STALL_MIN, behind.retry * 2))
-                behind.retry_at = now + behind.retry
-                if behind is stream:
-                    return False
-            elif stream.refused_at is not None:
-                log.wait_seconds += now - stream.refused_at
-                stream.refused_at, stream.retry = None, 0.0
-        stream.tail.take(block)
-        self._count(log, block, now)
+    def _hand_out(self, log: _Log, stream: _Stream, held: _Held, now: float) -> bool:
+        """Offer a block to the jails that have not taken it; False when it cannot be left behind yet."""
+        held.waiting = {
+            jail for jail in held.waiting if jail in stream.readers and not self._offer(log, stream, held, jail, now)
+        }
+        if not stream.readers:
+            stream.tail.close()
+            log.streams.remove(stream)
+            return False
+        if held.waiting and not self._part_from_waiting(log, stream, held, now):
+            stream.retry = min(_STALL_MAX, max(_STALL_MIN, stream.retry * 2))
+            stream.retry_at = now + stream.retry
+            return False
+        if stream.refused_at is not None:
+            log.wait_seconds += now - stream.refused_at
+            stream.refused_at, stream.retry = None, 0.0
+        stream.held = None
+        stream.tail.take(held.block)
+        self._count(log, held.block, now)
         return True
 
-    def _offer(self, log: _Log, stream: _Stream, block: Block, now: float) -> dict[str, _Reader]:
-        """Offer a block to each jail of a stream; those that refused it are taken out and returned."""
-        read_at = self._clock.now()
-        spans_of = log.prefilter(block.data) if log.prefilter is not None and block.spans is None else {}
-        refused: dict[str, _Reader] = {}
-        for jail, reader in list(stream.readers.items()):
-            spans = spans_of.get(jail, block.spans)
-            if spans == ():
-                # Nothing for this jail; only its position moves, and that is told now and then.
-                reader.unsaid_at = now if reader.unsaid is None else reader.unsaid_at
-                reader.unsaid = block.cursor
-                continue
-            inbox = reader.subscription.inbox
-            candidates = Candidates(log.path, block.data, block.cursor, read_at, spans, None, reader.live)
-            if inbox.offer(candidates, _BLOCKS_WAITING):
-                reader.unsaid = None
-                continue
+    def _offer(self, log: _Log, stream: _Stream, held: _Held, jail: str, now: float) -> bool:
+        """Offer a block to one jail; False when it has no room."""
+        reader, block = stream.readers[jail], held.block
+        spans = held.spans_of.get(jail, block.spans)
+        if spans == ():
+            # Nothing for this jail; only its position moves, and that is told now and then.
+            reader.unsaid_at = now if reader.unsaid is None else reader.unsaid_at
+            reader.unsaid = block.cursor
+            return True
+        inbox = reader.subscription.inbox
+        candidates = Candidates(log.path, block.data, block.cursor, held.read_at, spans, None, reader.live)
+        if inbox.offer(candidates, _BLOCKS_WAITING):
+            reader.unsaid = None
+            return True
+        if inbox.closed:
             del stream.readers[jail]
-            if not inbox.closed:
-                refused[jail] = reader
-        return refused
+            return True
+        return False
+
+    def _part_from_waiting(self, log: _Log, stream: _Stream, held: _Held, now: float) -> bool:
+        """
+        Let the jails that have no room go on by themselves, once the others have waited enough; True when that is done.
+
+        While a log is caught up with, jails of about the same speed are kept together, so that each block is read and
+        scanned once. At the end of a log nobody waits.
+        """
+        if stream.refused_at is None:
+            stream.refused_at, stream.retry = now, 0.0
+        patience = 0.0 if any(reader.live for reader in stream.readers.values()) else _PATIENCE
+        if len(held.waiting) == len(stream.readers) or now - stream.refused_at < patience:
+            return False
+        behind = _Stream(stream.tail.clone(), [stream.readers.pop(jail) for jail in sorted(held.waiting)], begun=True)
+        behind.refused_at = stream.refused_at
+        behind.retry_at = now + _STALL_MIN
+        log.streams.append(behind)
+        return True
 
     def _count(self, log: _Log, block: Block, now: float) -> None:
         log.active_at = now

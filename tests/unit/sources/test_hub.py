@@ -139,6 +139,32 @@ def test_full_inbox_delays_one_jail_only(reading, path, clock):
     assert r.hub.snapshot()[0].wait_seconds > 0
 
 
+def test_jails_that_catch_up_stay_together(reading, path, clock):
+    """While a backlog is read, jails that are slow now and then are waited for: each block is read and scanned once."""
+    scans = []
+
+    def prefilter_for(log, subscriptions):
+        def prefilter(block):
+            scans.append(len(block))
+            return {}
+
+        return prefilter
+
+    content = b"".join(b"%03d\n" % number for number in range(400))
+    append(path, content)
+    r = reading(block_size=16, line_cap=8, prefilter_for=prefilter_for)
+    for jail in "abc":
+        r.subscribe(jail, path, inbox=Inbox(2))
+    taken = {jail: b"" for jail in "abc"}
+    for turn in range(1000):
+        r.hub.poll()
+        jail = "abc"[turn % 3]
+        taken[jail] += b"".join(each.block for each in r.inboxes[jail].get_all(0))
+        clock.advance(0.1)
+    assert {jail: content for jail in "abc"} == taken
+    assert len(content) == r.hub.snapshot()[0].bytes_read == sum(scans)
+
+
 def test_all_inboxes_full_asks_to_come_again(reading, path, clock):
     """When nobody takes a block, poll says when to try again, and it is not lost."""
     r = reading()
