@@ -351,6 +351,7 @@ class SqliteRegistryMachine(RegistryMachine):
         return BreakableSqlite(f"{self.folder}/bans", max_matches=3, purge_age=1e12)
 
     def next_store(self):
+        self.store.close()  # what a kill leaves open in here would be complained of
         return self.make_store()
 
 

@@ -319,8 +319,11 @@ class SqliteStore:
                     connection.execute(f"DELETE FROM {table} WHERE jail = ?", (_text(wiped),))  # noqa: S608
         for table in ("active", "history", "offenders"):
             connection.executemany(
-                f"DELETE FROM {table} WHERE host = ? AND (jail = ?2 OR ?2 IS NULL)",  # noqa: S608
-                [(_text(host), None if jail is None else _text(jail)) for jail, host in batch.forgotten],
+                f"DELETE FROM {table} WHERE host = :host AND (jail = :jail OR :jail IS NULL)",  # noqa: S608
+                [
+                    {"host": _text(host), "jail": None if jail is None else _text(jail)}
+                    for jail, host in batch.forgotten
+                ],
             )
         connection.executemany(_END_ACTIVE, [_keys(key) for key, ban in batch.bans.items() if ban is None])
         connection.executemany(_PUT_ACTIVE, self._active_rows(batch.bans.values()))
@@ -473,9 +476,9 @@ class SqliteStore:
         key = None if jail is None else _text(jail)
         with self._reading() as connection:
             rows = connection.execute(
-                "SELECT failures, matches FROM history WHERE host = ? AND (jail = ?2 OR ?2 IS NULL)"
-                " ORDER BY since DESC, id DESC LIMIT ?3",
-                (_text(host), key, _MERGED_BANS),
+                "SELECT failures, matches FROM history WHERE host = :host AND (jail = :jail OR :jail IS NULL)"
+                " ORDER BY since DESC, id DESC LIMIT :most",
+                {"host": _text(host), "jail": key, "most": _MERGED_BANS},
             ).fetchall()
         with contextlib.suppress(TypeError, ValueError):
             return merged((int(failures), _matches(matches)) for failures, matches in rows).limited(self.max_matches)

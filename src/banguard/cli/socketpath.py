@@ -80,7 +80,9 @@ def _value(lines: list[str]) -> str | None:
         if "socket" not in line.lower() or _OTHER.match(line):
             continue
         plain = _PLAIN.match(line)
-        following = lines[position + 1] if position + 1 < len(lines) else ""
+        # A value goes on in the next indented line, whatever comments and blank lines stand between.
+        rest = (other for other in lines[position + 1 :] if other.strip() and other.lstrip()[0] not in "#;")
+        following = next(rest, "")
         if plain is None or found or section != "Definition" or following[:1].isspace():
             return None
         found = plain[1]
