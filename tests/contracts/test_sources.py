@@ -128,6 +128,16 @@ def test_rename_and_create(running, log, pack):
     assert [log.path] == [fact.log for fact in running.facts if isinstance(fact, SourceRotated)]
 
 
+def test_renamed_long_before_it_is_created(running, log):
+    """Lines for a file that lost its name come while nobody has that name yet."""
+    running.subscribe("j", log.path)
+    running.lines(1)
+    os.rename(log.path, log.path + ".1")
+    assert running.nothing(seconds=0.3)
+    log.write(b"two\n")
+    assert [b"two"] == running.lines(1)
+
+
 def test_copy_and_truncate(running, log):
     """A file that is emptied is begun anew; what was not read before is taken from the copy."""
     running.subscribe("j", log.path)

@@ -27,6 +27,8 @@ _MARK_ROOM = 64
 # A float of epoch seconds is that many nanoseconds off.
 _TIME_ROUNDING = 1000
 _ATTEMPTS = 20
+# Seconds after the time to let go at which looks still come.
+_SLACK = 5.0
 
 
 class Part:
@@ -147,6 +149,7 @@ class Tail:
         self._cursor = Cursor(path)
         self._quiet: tuple[int, int] | None = None
         self._gone_at: float | None = None
+        self._looked_at = 0.0
         self._parked: tuple[FileId, int, int] | None = None
 
     # ---- opening
@@ -244,6 +247,7 @@ class Tail:
 
     def look(self, now: float) -> None:
         """Notice what became of the name; *now* is a monotonic time."""
+        self._looked_at = now
         self._drop_late(now)
         # To be known again in a copy, should a file be truncated before it is read.
         self._learn_heads()
@@ -252,7 +256,7 @@ class Tail:
         except (FileNotFoundError, NotADirectoryError):
             self.missing = True
             self._quiet = None
-            self._drop_deleted(now)
+            self._watch_nameless(now)
             return
         require_regular(status.st_mode, self.path)
         self.missing = False
@@ -308,13 +312,13 @@ class Tail:
                 self._late.remove(part)
                 self._finished.append(part)
 
-    def _drop_deleted(self, now: float) -> None:
+    def _watch_nameless(self, now: float) -> None:
         """Let go of a file that nobody can reach any more, after a while: it takes up space on the disk."""
-        if len(self._parts) != 1 or self._parts[0].handle.stat().st_nlink or self._parts[0].grown():
-            self._gone_at = None
-        elif self._gone_at is None:
+        if not self._parts:
+            return
+        if self._gone_at is None or self._parts[-1].grown():
             self._gone_at = now
-        elif now - self._gone_at > self._linger:
+        elif now - self._gone_at > self._linger and len(self._parts) == 1 and not self._parts[0].handle.stat().st_nlink:
             self.cursor()
             self._finished.append(self._parts.popleft())
             self._gone_at = None
@@ -322,7 +326,8 @@ class Tail:
     @property
     def lingers(self) -> bool:
         """Whether a file without its name is still watched: then look again soon, without waiting for a sign."""
-        return bool(self._late or self._finished or self._gone_at is not None)
+        gone_lately = self._gone_at is not None and self._looked_at - self._gone_at < self._linger + _SLACK
+        return bool(self._late or self._finished or gone_lately)
 
     @property
     def quiet(self) -> bool:

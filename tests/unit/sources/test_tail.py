@@ -271,6 +271,24 @@ def test_deleted_file_is_let_go_after_a_while(path, log, read):
     assert [b"new"] == reading.lines()
 
 
+def test_renamed_without_a_new_file(path, log, read):
+    """A renamed file is read on while nobody has its name; after a minute without lines only a sign brings a look."""
+    log.write(b"one\n")
+    reading = read(path)
+    reading.lines()
+    os.rename(path, str(path) + ".1")
+    assert [] == reading.lines()
+    assert reading.tail.lingers
+    log.write(b"two\n")
+    assert [b"two"] == reading.lines()
+    for _ in range(20):
+        assert [] == reading.lines()
+    assert not reading.tail.lingers
+    log.write(b"three\n")
+    path.write_bytes(b"four\n")
+    assert [b"three", b"four"] == reading.lines()
+
+
 def test_moved_away_and_back(path, log, read):
     """A file that comes back under its name is not read again."""
     log.write(b"one\n")
