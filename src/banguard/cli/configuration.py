@@ -1,4 +1,4 @@
-"""Show and check a configuration: `-d`, `--dp` and `-t` of server and client."""
+"""Show a configuration, or check it, for server and client alike."""
 
 from __future__ import annotations
 

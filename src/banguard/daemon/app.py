@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from banguard import __version__
 from banguard.actions import ActionStats, Dispatcher
+from banguard.actions.base import NOTICE
 from banguard.bans.registry import BanRequest, ImportBans, Registry, UnbanAll, UnbanRequest
 from banguard.bans.registry import Call as RegistryCall
 from banguard.bus import Bus
@@ -30,7 +31,7 @@ from banguard.daemon import reload as reloading
 from banguard.daemon.check import check
 from banguard.daemon.logsetup import LogSetup
 from banguard.daemon.parts import Services, allow_ipv6, open_store, run_check, with_own_log
-from banguard.daemon.pool import SourcePool, with_journal_where_no_log
+from banguard.daemon.pool import SourcePool, has_files, with_journal_where_no_log
 from banguard.daemon.runner import PATIENCE, JailRunner
 from banguard.daemon.supervise import Supervised
 from banguard.errors import ActionError, ConfigError, ControlError, SourceError, StoreError
@@ -39,6 +40,7 @@ from banguard.jails.resolver import Resolver
 from banguard.model import Ban, ConfigReloaded
 
 logger = logging.getLogger("banguard.server")
+jail_logger = logging.getLogger("banguard.jail")
 
 T = TypeVar("T")
 
@@ -150,6 +152,12 @@ class App:
         logger.info("Exiting banguard")
 
     def _start_new(self, config: JailConfig) -> None:
+        reads_files = bool(config.logpath) and config.backend.lower() not in {"systemd", "journald"}
+        if reads_files and not has_files(config):
+            if config.skip_if_nologs:
+                jail_logger.log(NOTICE, "Have not found any log file for '%s' jail. Skipping...", config.name)
+                return
+            jail_logger.error("Have not found any log file for '%s' jail; it waits for one", config.name)
         source_name, source = self._pool.choose(config)
         runner = JailRunner(config, source_name, source, self._services)
         runner.start()

@@ -259,3 +259,17 @@ def test_bans_of_another_program_are_taken_over(site, await_) -> None:
     site.stop()
     site.start()
     await_(lambda: set(site.banned()) == {"192.0.2.1", "192.0.2.2", "192.0.2.3"})
+
+
+def test_a_log_that_is_not_there_is_waited_for_or_passed_over(site, await_, caplog) -> None:
+    """The jail says what it misses and bans once the log is there; with skip_if_nologs it is left out."""
+    site.write(
+        "jail.local",
+        f"[late]\nenabled = true\nlogpath = {site.directory}/late.log\n"
+        f"[never]\nenabled = true\nskip_if_nologs = true\nlogpath = {site.directory}/never.log\n",
+    )
+    assert () == site.start()
+    assert ("late", "web") == site.app.jail_names()
+    assert "Have not found any log file for 'late' jail" in caplog.text
+    site.fail("192.0.2.1", 2, log="late.log")
+    await_(lambda: site.banned("late") == ["192.0.2.1"])
