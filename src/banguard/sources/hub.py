@@ -187,15 +187,15 @@ class Hub:
 
     def discover(self, *, initial: str = "") -> None:
         """Expand all patterns again: begin to read what is new. *initial* is a jail that was subscribed just now."""
-        patterns = {entry.pattern for subscription in self._subscriptions.values() for entry in subscription.logpath}
+        patterns = {pattern for each in self._subscriptions.values() for pattern, _ in _patterns(each)}
         self.found = discover(sorted(patterns))
         self._report_errors()
         for jail, subscription in self._subscriptions.items():
             form = line_form(_encoding(subscription))
             wanted: dict[str, bool] = {}
-            for entry in subscription.logpath:
-                for path in self.found.files[entry.pattern]:
-                    wanted.setdefault(path, entry.tail)
+            for pattern, at_end in _patterns(subscription):
+                for path in self.found.files[pattern]:
+                    wanted.setdefault(path, at_end)
             for path, at_end in wanted.items():
                 self._join(path, form, subscription, initial=jail == initial, at_end=at_end)
             logs = [log for log in self._logs.values() if log.reader(jail) is not None]
@@ -203,7 +203,7 @@ class Hub:
                 for log in list(logs):
                     # A file that is missing at this moment still matches its glob.
                     if log.form.key != form.key or not any(
-                        matches(log.path, entry.pattern) for entry in subscription.logpath
+                        matches(log.path, pattern) for pattern, _ in _patterns(subscription)
                     ):
                         self._leave(log, jail)
                         logs.remove(log)
@@ -389,7 +389,12 @@ class Hub:
         encoding = _encoding(subscription)
 
         def date_of(raw: bytes) -> float | None:
-            return subscription.date_of(log.form.decode(raw, encoding).rstrip("\r\n"))
+            line = log.form.decode(raw, encoding).rstrip("\r\n")
+            try:
+                return subscription.date_of(line)
+            except Exception as error:  # noqa: BLE001  one line of one log must not end the reading of all
+                logger.debug("[%s] No date in %r: %r", subscription.jail, line, error)
+                return None
 
         if reader.resume is None and reader.begin_at_end and reader.initial:
             newest = tail.parts[-1]
@@ -449,7 +454,7 @@ class Hub:
                         reader.live = True
                     self._park(log, stream, now)
                     return self._say_position(log, stream, now)
-                spans_of = log.prefilter(block.data) if log.prefilter and block.data and block.spans is None else {}
+                spans_of = self._scan(log, block)
                 # A block without lines only moves the position.
                 waiting = stream.readers if block.data else ()
                 stream.held = _Held(block, spans_of, self._clock.now(), waiting)
@@ -459,6 +464,17 @@ class Hub:
             if stream not in log.streams:
                 break
         return [now]
+
+    def _scan(self, log: _Log, block: Block) -> Mapping[str, Spans | None]:
+        """Ask the prefilter for the candidate lines of each jail; a jail it says nothing of gets every line."""
+        if log.prefilter is None or not block.data or block.spans is not None:
+            return {}
+        try:
+            return log.prefilter(block.data)
+        except Exception:
+            logger.exception("The prefilter of %s failed; its jails get every line", log.path)
+            log.prefilter = None
+            return {}
 
     def _park(self, log: _Log, stream: _Stream, now: float) -> None:
         if len(self._logs) > _PARK_LOGS and stream.tail.quiet and now - log.active_at > _PARK_AFTER:
@@ -579,6 +595,11 @@ class Hub:
         for log in self._logs.values():
             for stream in log.streams:
                 stream.tail.close()
+
+
+def _patterns(subscription: Subscription) -> list[tuple[str, bool]]:
+    """Return the patterns of a jail, and whether to begin at the end; no file name has a NUL byte in it."""
+    return [(entry.pattern, entry.tail) for entry in subscription.logpath if "\0" not in entry.pattern]
 
 
 def _encoding(subscription: Subscription) -> str:

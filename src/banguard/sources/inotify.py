@@ -53,9 +53,9 @@ def _load() -> ModuleType:
             warnings.simplefilter("ignore")
             module = importlib.import_module("pyinotify")
     except ImportError as error:
-        what = "pyasyncore (Debian: python3-pyasyncore)" if error.name == "asyncore" else "pyinotify"
+        missing = "pyasyncore" if error.name == "asyncore" else "pyinotify"
         raise SourceError(
-            f"backend inotify needs {what}: apt-get install python3-pyinotify, or pip install pyinotify"
+            f"backend inotify needs {missing}: apt-get install python3-{missing}, or pip install {missing}"
         ) from None
     except Exception as error:  # noqa: BLE001  UnsupportedPythonVersionError and its like, raised at import
         raise SourceError(f"backend inotify: pyinotify cannot be used: {error}") from None

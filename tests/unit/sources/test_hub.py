@@ -404,16 +404,6 @@ def test_encodings_have_tails_of_their_own(reading, path):
 # ---- trouble
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_forbidden_log(reading, path):
-    """A log that may not be read is told."""
-    append(path, b"one\n")
-    os.chmod(path, 0)
-    r = reading()
-    r.subscribe("j", path)
-    assert [] == r.lines()
-
-
 def test_trouble_is_told_once_and_tried_again(reading, tmp_path, caplog, clock):
     """A log that cannot be read is told once, tried again at growing distances, and read when that is over."""
     caplog.set_level(logging.INFO)
@@ -522,6 +512,42 @@ def test_prefilter_is_not_asked_about_wide_encodings(reading, path):
 
 
 # ---- what to wait for
+
+
+def test_broken_prefilter_costs_speed_only(reading, path, caplog):
+    """When a prefilter fails every line goes to every jail, and that is told."""
+
+    def prefilter_for(log, subscriptions):
+        def prefilter(block):
+            raise RuntimeError("a bug")
+
+        return prefilter
+
+    r = reading(prefilter_for=prefilter_for)
+    append(path, b"one\n")
+    r.subscribe("j", path)
+    assert [b"one"] == r.lines()
+    assert f"The prefilter of {path} failed; its jails get every line" in caplog.messages
+
+
+def test_date_function_that_fails(reading, path, clock):
+    """When the date of a line cannot be told for an error, nothing is passed over and nothing ends."""
+
+    def date_of(line):
+        raise OverflowError
+
+    append(path, dated(1, 3000))
+    r = reading()
+    r.subscribe("j", path, date_of=date_of)
+    assert 2999 == len(r.lines())
+
+
+def test_path_with_a_nul_byte(reading, path):
+    """A path that no file can have is no log."""
+    append(path, b"one\n")
+    r = reading()
+    r.subscribe("j", "/tmp/a\0b", path)
+    assert [b"one"] == r.lines()
 
 
 def test_only_changed_logs_are_visited(reading, tmp_path):

@@ -385,5 +385,7 @@ def test_missing_asyncore_is_named(monkeypatch):
     """On Python 3.12 and newer pyinotify needs asyncore from a package."""
     monkeypatch.delitem(sys.modules, "pyinotify", raising=False)
     monkeypatch.setitem(sys.modules, "asyncore", None)
-    with pytest.raises(SourceError, match="python3-pyasyncore|needs"):
+    with pytest.raises(
+        SourceError, match="needs pyasyncore: apt-get install python3-pyasyncore, or pip install pyasyncore"
+    ):
         inotify.check()
