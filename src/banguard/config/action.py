@@ -50,7 +50,7 @@ class ActionReader:
         name = brackets.setdefault("name", self._jail)
         brackets.setdefault("actname", spec.name + self._suffix(name))
         self._check_names(sections)
-        return self._config(spec.name, sections, Parts(sections, brackets, variables, RUN_TIME_TAGS))
+        return self._config(spec.name, sections, Parts(sections, brackets, variables, kept=RUN_TIME_TAGS))
 
     def sections(self, name: str) -> Sections | None:
         """Return the files of action *name*, or None when there is none."""

@@ -74,7 +74,8 @@ def load_filter(
         raise ConfigError(f"bad filter {spec!r}: {error}") from None
     report = Report()
     reader = FilterReader(tree, report)
-    config = reader.config({})[0] if reader.read(name, {**brackets, **options}, backend) else FilterConfig()
+    found = reader.read(name, {**brackets, **options}, backend)
+    config = reader.config(reader.parts({}), {})[0] if found else FilterConfig()
     report.raise_first()
     return config
 

@@ -83,11 +83,11 @@ class FilterReader:
         return self._tree.read(path if name.startswith("./") else f"filter.d/{name}")
 
     def parts(self, variables: Mapping[str, str]) -> Parts:
-        """Return the options of the filter with the *variables* of the jail."""
-        return Parts(self.sections, self.brackets, variables)
+        """Return the options of the filter when no more than *variables* are known of the jail."""
+        return Parts(self.sections, self.brackets, variables, tentative=True)
 
     def config(
-        self, variables: Mapping[str, str], own: OwnOptions | None = None
+        self, early: Parts, variables: Mapping[str, str], own: OwnOptions | None = None
     ) -> tuple[FilterConfig, dict[str, str]]:
         """
         Return the filter, and the text of each of its options; what is wrong is reported.
@@ -97,7 +97,7 @@ class FilterReader:
         """
         texts: dict[str, str] = {}
         places: dict[str, Place] = {}
-        parts = self.parts(variables)
+        parts = Parts(self.sections, self.brackets, variables, early=early)
         for option in FILTER_OPTIONS:
             source, value = parts.source(option)
             place = value.place if value is not None else self._place

@@ -167,21 +167,27 @@ class Sections:
         self.faults: list[Fault] = []
         self.files: list[str] = []
         self._earlier: dict[tuple[str, str], list[Value]] = {}
+        self._overlaid: set[str] = set()
 
     def merge(self, file: IniFile) -> None:
         """Put the values of *file* over those that are here."""
         self.files.append(file.path)
         self.faults.extend(file.faults)
+        self.defaults.update(file.sections.get(DEFAULT, {}))
         for name, options in file.sections.items():
             if name == DEFAULT:
-                self.defaults.update(options)
                 continue
             name, question, condition = name.partition("?")
+            # What a section overwrites may stand in [DEFAULT], but only once there is that section.
+            inherited = self.defaults if name in self.sections else {}
+            if name in self.sections:
+                self._overlaid.add(name)
             own = self.sections.setdefault(name, {})
             for option, value in options.items():
                 key = f"{option}?{condition}" if question else option
-                if key in own:
-                    self._earlier.setdefault((name, key), []).append(own[key])
+                before = own.get(key) or inherited.get(key)
+                if before is not None and before is not value:  # a file may be read twice, over two includes
+                    self._earlier.setdefault((name, key), []).append(before)
                 own[key] = value
 
     def own(self, section: str) -> Mapping[str, Value]:
@@ -196,6 +202,10 @@ class Sections:
         """Return what *option* was before its last overwriting (*level* 1: the one before that), if it was anything."""
         earlier = self._earlier.get((section, option), ())
         return earlier[-1 - level] if level < len(earlier) else None
+
+    def is_overlaid(self, section: str) -> bool:
+        """Tell whether *section* stands in more than one of the files."""
+        return section in self._overlaid
 
     def values(self) -> Iterable[Value]:
         """Return every value that is here, known ones too."""
@@ -304,7 +314,9 @@ class Tree:
         for name in filter(None, (line.strip() for line in text.split("\n"))):
             # os.path.join gives an absolute name as it is.
             candidates = [os.path.normpath(os.path.join(base, name)) for base in folders]
-            found += [path for path in candidates if os.path.isfile(path)][:1]
+            # Of a file that is not there, the overlay may be all the same.
+            overlays = [local for path in candidates for local in self._siblings(path)]
+            found += [path for path in (*candidates, *overlays) if os.path.isfile(path)][:1]
         return found
 
     def _siblings(self, path: str) -> list[str]:

@@ -87,7 +87,7 @@ class JailReader:
             texts["backend"] = self._backend
         given = {option: text for option, text in texts.items() if text is not None}
         variables = {"enabled": "True", "backend": "auto", "filter": "", **_variables(given)}
-        config, filter_texts = filter_.config(variables, _OwnOptions(self._sections, self._name, given, scope))
+        config, filter_texts = filter_.config(early, variables, _OwnOptions(self._sections, self._name, given, scope))
         actions, twice = self._actions(given.get("action", ""), variables)
         if self._report.has_error(self._name):
             return None

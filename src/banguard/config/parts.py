@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 
 from banguard.config.expand import Scope, Tags
 from banguard.config.ini import DEFAULT, Sections, Value
+from banguard.config.options import FILTER_OPTIONS
 from banguard.config.schema import Place
+from banguard.errors import ConfigError
 
 INIT = "Init"
 DEFINITION = "Definition"
@@ -21,10 +23,23 @@ class Parts:
     the jail, and those in brackets beat what the file says. An option that differs by address family
     (`blocktype?family=inet6`) is settled at run time, as are the tags in *kept*; an option in brackets stands for all
     families.
+
+    A filter is looked at twice. The first look is *tentative*, while little is known of the jail: what is neither an
+    option of filters nor in [DEFAULT] only is then read without any variables. For the second look the first one is
+    given as *early*: now [Init] beats [Definition] in `%(name)s` too, as it always does in `<name>`, and a tag for what
+    the filter has in [DEFAULT] only stands for what it was early. This is how fail2ban reads its filters; some depend
+    on it, most never notice.
     """
 
     def __init__(
-        self, sections: Sections, brackets: Mapping[str, str], variables: Mapping[str, str], kept: Collection[str] = ()
+        self,
+        sections: Sections,
+        brackets: Mapping[str, str],
+        variables: Mapping[str, str],
+        *,
+        kept: Collection[str] = (),
+        tentative: bool = False,
+        early: Parts | None = None,
     ) -> None:
         self._sections = sections
         self.brackets = brackets
@@ -33,11 +48,27 @@ class Parts:
             for name, value in sections.own(INIT).items()
             if "?" not in name or (name.partition("?")[0] not in brackets and name not in brackets)
         }
-        self._variables = {**variables, **{name.lower(): text for name, text in brackets.items()}}
         self._init_scope = Scope(sections, INIT)
+        self._variables = {
+            **variables,
+            **(self._init_variables() if early is not None else {}),
+            **{name.lower(): text for name, text in brackets.items()},
+        }
+        self._tentative = tentative
+        self._early = early
         self._definition = Scope(sections, DEFINITION, self._variables)
         conditional = {name.partition("?")[0] for name in (*brackets, *self.init) if "?" in name}
         self._tags = Tags(self.raw, conditional | set(kept))
+
+    def _init_variables(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name in self.init:
+            try:
+                text = self._init_scope.own_text(name) or ""
+            except ConfigError:  # comes up again when the option is used
+                continue
+            found[name] = found[f"known/{name}"] = text
+        return found
 
     def text(self, name: str) -> str | None:
         """Return *name* with all its references settled, or None when nothing has that name. Raise ConfigError."""
@@ -50,7 +81,7 @@ class Parts:
             return self.brackets[name]
         if name in self.init:
             return self._init_scope.own_text(name)
-        text = self._definition.text(name.lower())
+        text = self._scope(name).text(name.lower())
         if text is not None or "/" not in name:
             return text
         section, _, option = name.partition("/")
@@ -63,12 +94,24 @@ class Parts:
             return None
         return Scope(self._sections, section).own_text(option)
 
+    def _scope(self, name: str) -> Scope:
+        """Return how [Definition] is seen where it holds *name*."""
+        if name not in FILTER_OPTIONS:
+            own = name in self._sections.own(DEFINITION)
+            if self._tentative and own:
+                return Scope(self._sections, DEFINITION)
+            if self._early is not None and not own:
+                return self._early._definition  # noqa: SLF001  one of this class
+        return self._definition
+
     def _known(self, option: str) -> str | None:
         """Return what *option* is in the file when nobody overrides it."""
         if option in self.init:
             return self._init_scope.own_text(option)
-        plain = Scope(self._sections, DEFINITION)
         before = self._sections.known(DEFINITION, option)
+        if before is None and self._sections.is_overlaid(DEFINITION):
+            before = self._sections.defaults.get(option)
+        plain = Scope(self._sections, DEFINITION)
         return plain.expand(before.text, before.place) if before is not None else plain.own_text(option)
 
     def source(self, name: str) -> tuple[str, Value | None]:
