@@ -31,8 +31,8 @@ class Cursor:
 
     A file is told by device, inode and a fingerprint of its first line (hex digest of at most its first 1 KiB, empty
     while the first line is incomplete); *offset* is the byte after the last line handed out. For a journal, *journal*
-    is its cursor text and the file fields stay 0. *time* is that of the last line handed out (of a file: when it had last
-    been written to at that moment), 0 when unknown.
+    is its cursor text and the file fields stay 0. *time* is that of the last line handed out (of a file: when it had
+    last been written to at that moment), 0 when unknown.
     """
 
     log: str
