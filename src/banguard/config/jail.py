@@ -81,7 +81,7 @@ class JailReader:
             return None
         # What the filter says is known to the jail, which may build on it: failregex = %(known/failregex)s …
         early = filter_.parts({"enabled": "True", "backend": backend, "filter": spec})
-        scope = Scope(self._sections, self._name, constants=self._constants, known=early.text)
+        scope = Scope(self._sections, self._name, constants=self._constants, known=early.own_text)
         texts = {option: self._text(scope, option) for option in JAIL_OPTIONS}
         if self._backend is not None:
             texts["backend"] = self._backend

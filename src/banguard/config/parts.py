@@ -75,6 +75,11 @@ class Parts:
         raw = self.raw(name)
         return None if raw is None else self._tags.expand(raw, name)
 
+    def own_text(self, name: str) -> str | None:
+        """Return *name* as `text` does, if it is more than a variable in [DEFAULT]: what a jail knows of its filter."""
+        own = (self.brackets, self.init, self._sections.own(DEFINITION), FILTER_OPTIONS)
+        return self.text(name) if any(name in names for names in own) else None
+
     def raw(self, name: str) -> str | None:
         """Return *name* with its `<tag>`s still in it, or None when nothing has that name. Raise ConfigError."""
         if name in self.brackets:

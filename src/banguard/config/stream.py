@@ -59,7 +59,7 @@ def _jail(jail: JailConfig) -> Iterable[Command]:
     yield ["add", name, texts.get("backend", "auto")]
     if "usedns" in texts:
         yield ["set", name, "usedns", texts["usedns"]]
-    if texts.get("prefregex"):
+    if "prefregex" in texts:
         yield ["set", name, "prefregex", jail.filter.prefregex]
     if "maxlines" in texts:
         yield ["set", name, "maxlines", jail.filter.maxlines]
