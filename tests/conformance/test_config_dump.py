@@ -17,7 +17,8 @@ CLIENT = "/usr/bin/fail2ban-client"
 INSTALLED = "/etc/fail2ban"
 
 pytestmark = pytest.mark.skipif(
-    not (os.path.exists(CLIENT) and os.path.isdir(INSTALLED)), reason="fail2ban is not installed: nothing to compare with"
+    not (os.path.exists(CLIENT) and os.path.isdir(INSTALLED)),
+    reason="fail2ban is not installed: nothing to compare with",
 )
 
 OWN = {"logtarget", "dbfile", "allowipv6"}
@@ -96,7 +97,9 @@ def jails_of(directory) -> list[str]:
 def test_every_stock_jail_has_the_same_options_regexes_and_actions(directory, tmp_path, capsys):
     """With all jails of the package enabled at once, each option, regex, command and property is what fail2ban makes of it."""
     names = jails_of(directory)
-    local = "".join(f"[{name}]\nenabled = true\nlogpath = {tmp_path}/x.log\n" for name in names if name != "pass2allow-ftp")
+    local = "".join(
+        f"[{name}]\nenabled = true\nlogpath = {tmp_path}/x.log\n" for name in names if name != "pass2allow-ftp"
+    )
     (directory / "jail.local").write_text(local)
     count = compare(str(directory))
     assert len(names) > 50

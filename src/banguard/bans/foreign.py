@@ -32,11 +32,12 @@ def read_bans(path: str) -> list[Ban]:
         raise StoreError(f"{path} is no fail2ban database that can be read: {error}") from None
     finally:
         connection.close()
-    return [ban for row in rows if (ban := _ban(*row)) is not None]
+    return [ban for row in rows if (ban := _ban(row)) is not None]
 
 
-def _ban(ip: object, jail: object, since: object, length: object, count: object, data: object) -> Ban | None:
+def _ban(row: tuple[object, ...]) -> Ban | None:
     """Return the ban of one row, None for a row that makes no sense."""
+    ip, jail, since, length, count, data = row
     if not isinstance(since, int | float) or not isinstance(length, int | float) or not ip or not jail:
         return None
     host = str(ip)[:_LONGEST_ID]

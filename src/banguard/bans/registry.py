@@ -95,9 +95,9 @@ class AttachJail:
     A jail begins: its ban times are set, its bans of an earlier run are restored.
 
     *ignored* tells whether the jail's ignore rules spare a host (`IgnoreRules.reason` of an instance of its own); it is
-    asked, in the registry's thread, for restored bans and for those of the fleet. *take* gets all restored bans at once,
-    in the registry's thread and so before any change of them is emitted; it must not block. Without it each is emitted
-    as `BanChange(BAN, restored=True)`, and the jail's actions must be attached before.
+    asked, in the registry's thread, for restored bans and for those of the fleet. *take* gets all restored bans at
+    once, in the registry's thread and so before any change of them is emitted; it must not block. Without it each is
+    emitted as `BanChange(BAN, restored=True)`, and the jail's actions must be attached before.
     """
 
     jail: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -127,6 +128,7 @@ def _start(config: Config, overrides: dict[str, str], *, patience: float | None,
             return outcome.status
         report = outcome
     set_process_name(name)
+    _allow_many_files()
     log = LogSetup("fail2ban" if config.server.stands_for else "banguard")
     try:
         server = config.server
@@ -211,6 +213,15 @@ def _serve(config: Config, overrides: dict[str, str], *, log: LogSetup, report: 
     finally:
         pidfile.release()
     return 0
+
+
+def _allow_many_files() -> None:
+    """Raise the soft limit of open files to the hard one: every log that is followed is kept open."""
+    import resource  # noqa: PLC0415  not wanted by a parent that daemonises
+
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _status_line(jails: Sequence[str]) -> str:

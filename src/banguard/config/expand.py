@@ -24,6 +24,7 @@ _TAG = re.compile(r"<([^ <>]+)>")
 # No text that anybody wrote comes near; it stops references that double themselves again and again.
 _LONGEST = 1_000_000
 _MOST_REPLACEMENTS = 10_000
+_DEEPEST = 50
 
 # One step on the way through references: the place looked in, the option, and how often `known` was said.
 _Step = tuple[str, str, int]
@@ -53,15 +54,18 @@ class Scope:
         self._variables = variables
         self._constants = constants
         self._known = known
+        self._replaced = 0
 
     def text(self, option: str) -> str | None:
         """Return *option* expanded, a variable of that name first; None when it is nowhere. Raise ConfigError."""
+        self._replaced = 0
         if option in self._variables:
             return self._expand(self._variables[option], None, (("variable", option, 0),), strict=False)
         return self.own_text(option)
 
     def own_text(self, option: str) -> str | None:
         """Return *option* of the section or [DEFAULT] expanded, whatever variables say; None when it is nowhere."""
+        self._replaced = 0
         value = self._sections.value(self._section, option)
         if value is None:
             return None
@@ -69,6 +73,7 @@ class Scope:
 
     def expand(self, text: str, place: Place | None = None) -> str:
         """Return *text*, which stands at *place*, expanded. Raise ConfigError."""
+        self._replaced = 0
         return self._expand(text, place, (), strict=True)
 
     def origins(self, value: Value, trail: _Trail = ()) -> Iterator[tuple[Place, str]]:
@@ -95,27 +100,30 @@ class Scope:
         if "%" not in text:
             return text
         pieces = []
-        end = 0
+        end = length = 0
         for found in _REFERENCE.finditer(text):
             pieces.append(text[end : found.start()])
             end = found.end()
             if found[1]:
                 pieces.append(self._refer(found[1], place, trail, strict=strict))
+                length += len(pieces[-1])
+                if length > _LONGEST:
+                    raise _error("the value grows without end", place)
             elif found[0] == "%%" or not strict:
                 pieces.append("%")
             else:
                 raise _error(f"a lone '%' (write '%%' for a percent sign): {_around(text, found.start())}", place)
         pieces.append(text[end:])
-        joined = "".join(pieces)
-        if len(joined) > _LONGEST:
-            raise _error("the value grows without end", place)
-        return joined
+        return "".join(pieces)
 
     def _refer(self, name: str, place: Place | None, trail: _Trail, *, strict: bool) -> str:
         """Return what `%(name)s` stands for."""
         step, value, text = self._find(name, trail)
         if step in trail:
             raise _error(f"%({name})s refers to itself", place)
+        self._replaced += 1
+        if self._replaced > _MOST_REPLACEMENTS or len(trail) > _DEEPEST:
+            raise _error(f"%({name})s leads on without end", place)
         if value is not None:
             return self._expand(value.text, value.place, (*trail, step), strict=True)
         if text is not None:
