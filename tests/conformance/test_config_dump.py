@@ -10,6 +10,8 @@ import subprocess
 
 import pytest
 
+from conformance.config_fuzz import NAMES, Generator
+
 from banguard.config import load, stream
 from banguard.duration import parse
 
@@ -203,3 +205,48 @@ def test_an_option_in_brackets_stands_for_both_families(directory, tmp_path):
     (action,) = (value for key, value in settings(ours(str(directory))).items() if key[1:2] == ("action",))
     assert not any(EARLIER.search(name) for name in action if name.startswith("blocktype"))
     assert "-j RETURN" in action["actionban"]
+
+
+def differs_on_purpose(name: tuple[object, ...], value: object) -> bool:
+    """Tell whether a setting of fail2ban 1.0 is one that banguard does not have, or has as in 1.1."""
+    if name[1:2] == ("action",) and isinstance(value, dict):
+        given = list(value)[: list(value).index("actname")]
+        return any("?" in key and key.partition("?")[0] in given for key in value)  # see the test above
+    return name[1] in NAMES and name[1] != "maxretry"  # a variable of a filter that comes out as an option of the jail
+
+
+def told(found: dict[tuple[object, ...], object]) -> dict[tuple[object, ...], object]:
+    """Return the settings without options of actions that are false, which may as well not be there."""
+    return {
+        name: {key: text for key, text in value.items() if text is not False} if isinstance(value, dict) else value
+        for name, value in found.items()
+    }
+
+
+def outcome(directory: str) -> list[list[object]] | None:
+    """Return what fail2ban makes of *directory*, or None when it refuses it, or takes too long over it."""
+    try:
+        done = subprocess.run([CLIENT, "-c", directory, "-d"], capture_output=True, text=True, timeout=2)
+    except subprocess.TimeoutExpired:
+        return None
+    commands = [ast.literal_eval(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    return commands if done.returncode == 0 and ["start", "j"] in commands else None
+
+
+def test_generated_configurations_come_to_the_same(tmp_path):
+    """Whatever names, sections, overlays, includes and brackets refer to one another by, the outcome is that of fail2ban."""
+    compared = 0
+    for seed in range(40):
+        directory = tmp_path / str(seed)
+        for name, text in Generator(seed).files().items():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_text(text)
+        commands = outcome(str(directory))
+        if commands is not None:
+            compared += 1
+            expected, actual = settings(commands), settings(stream(load(str(directory))))
+            for name in [name for name, value in expected.items() if differs_on_purpose(name, value)]:
+                del expected[name]
+                actual.pop(name, None)
+            assert told(expected) == told(actual), seed
+    assert compared > 15

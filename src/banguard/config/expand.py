@@ -78,6 +78,8 @@ class Scope:
 
     def origins(self, value: Value, trail: _Trail = ()) -> Iterator[tuple[Place, str]]:
         """Yield the lines of *value* expanded, each with where it stands, which may be in the value it refers to."""
+        if not trail:
+            self._replaced = 0
         for number, line in zip(value.lines or (value.line,), value.text.split("\n"), strict=True):
             place = Place(value.path, number)
             reference = _REFERENCE.fullmatch(line)

@@ -17,6 +17,7 @@ from banguard.errors import ConfigError
 
 DEFAULT = "DEFAULT"
 INCLUDES = "INCLUDES"
+KNOWN = "KNOWN/"
 
 
 class Value(NamedTuple):
@@ -178,20 +179,21 @@ class Sections:
             if name == DEFAULT:
                 continue
             name, question, condition = name.partition("?")
-            # What a section overwrites may stand in [DEFAULT], but only once there is that section.
-            inherited = self.defaults if name in self.sections else {}
             if name in self.sections:
                 self._overlaid.add(name)
             own = self.sections.setdefault(name, {})
             for option, value in options.items():
                 key = f"{option}?{condition}" if question else option
-                before = own.get(key) or inherited.get(key)
+                before = own.get(key)
                 if before is not None and before is not value:  # a file may be read twice, over two includes
                     self._earlier.setdefault((name, key), []).append(before)
                 own[key] = value
 
     def own(self, section: str) -> Mapping[str, Value]:
-        """Return the options of *section* itself, without those of [DEFAULT]."""
+        """Return the options of *section* itself, without those of [DEFAULT]; `KNOWN/…` has what it overwrote last."""
+        if section.startswith(KNOWN):
+            name = section.removeprefix(KNOWN)
+            return {key[1]: values[-1] for key, values in self._earlier.items() if key[0] == name}
         return self.sections.get(section, {})
 
     def value(self, section: str, option: str) -> Value | None:

@@ -36,7 +36,7 @@ def parse_bool(text: str) -> bool:
 
 def is_true(text: str) -> bool:
     """Return whether *text* is one of the words for yes; all else is no."""
-    return text.strip().lower() in _TRUE
+    return text.lower() in _TRUE
 
 
 def parse_int(text: str) -> int:

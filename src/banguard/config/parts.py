@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from banguard.config.expand import Scope, Tags
-from banguard.config.ini import DEFAULT, Sections, Value
+from banguard.config.ini import DEFAULT, KNOWN, Sections, Value
 from banguard.config.options import FILTER_OPTIONS
 from banguard.config.schema import Place
 from banguard.errors import ConfigError
@@ -113,11 +113,9 @@ class Parts:
         """Return what *option* is in the file when nobody overrides it."""
         if option in self.init:
             return self._init_scope.own_text(option)
-        before = self._sections.known(DEFINITION, option)
-        if before is None and self._sections.is_overlaid(DEFINITION):
-            before = self._sections.defaults.get(option)
-        plain = Scope(self._sections, DEFINITION)
-        return plain.expand(before.text, before.place) if before is not None else plain.own_text(option)
+        sections = (KNOWN + DEFINITION, DEFINITION) if self._sections.is_overlaid(DEFINITION) else (DEFINITION,)
+        texts = (Scope(self._sections, section).own_text(option) for section in sections)
+        return next((text for text in texts if text is not None), None)
 
     def source(self, name: str) -> tuple[str, Value | None]:
         """Return where *name* comes from (`brackets`, `init`, `jail`, `file`, or nowhere), and its value in a file."""
