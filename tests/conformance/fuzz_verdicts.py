@@ -266,8 +266,11 @@ def _compare(outcome: Outcome, oracle: Oracle, name: str, options: dict, lines: 
     for (line, given), failures in zip(lines, reply["verdicts"], strict=True):
         mine = ours(rules, line, given)
         waiting = ours(patient, line, given)
-        other = theirs(failures)
         outcome.lines += 1
+        if failures is None:
+            outcome.add("hangs there", f"{name} {options} {line!r}\n    here  {mine.verdict} ({mine.status})")
+            break
+        other = theirs(failures)
         outcome.matched += other is not None
         if mine.verdict != other:
             kind = (
@@ -291,7 +294,7 @@ def _classify(oracle, name, options, line, given, mine: Mine, other: dict | None
 
     def apart(text: str, at: float | None) -> dict | None:
         reply = oracle.ask({"filter": name, "options": options, "apart": True, "lines": [[text, at]]})
-        return theirs(reply["verdicts"][0])
+        return theirs(reply["verdicts"][0] or [])
 
     if apart(line, given) == ours(rules_for(name, options), line, given).verdict:
         return "state"
@@ -308,6 +311,7 @@ MEANING = {
     "impossible date": "the line counts here without a time; there only when no fresh date came before it",
     "far year": "the tester takes years up to 2099",
     "session age": "sessions that were silent for five minutes of log time are over here",
+    "hangs there": "the line keeps a regex busy for longer than two seconds there; here the effort is bounded",
     "time": "the date is read differently",
     "cut": "another piece of the line is taken for its date",
     "ignored": "an ignoreregex fits the whole line, or the content",

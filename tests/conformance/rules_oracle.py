@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
 PYTHON = "/usr/bin/python3"
 ZONE = "Europe/Zurich"
 NOW = 1124013600
+PATIENCE = 2.0
 
 
 class Oracle:
@@ -45,7 +47,8 @@ class Oracle:
         A request holds `filter` and `options`, or `rules` (failregex, ignoreregex, prefregex, maxlines, datepattern),
         also `usedns`, and `lines`: a list of `[line, given_time or null]` that one filter instance gets in order. With
         `apart` each line gets an instance of its own. The
-        reply holds `verdicts`: per line a list of failures (`id`, `host`, `time`, `user`, `matches`), or `error`.
+        reply holds `verdicts`: per line a list of failures (`id`, `host`, `time`, `user`, `matches`), null when the line
+        kept it busy for too long; or `error`.
         """
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
@@ -118,11 +121,26 @@ def _build(request: dict, directory: str):
     return rules
 
 
+class _TooLongError(BaseException):
+    """A line that keeps the regexes busy; no Exception, which would be caught on the way."""
+
+
+def _alarm(_signal: int, _frame: object) -> None:
+    raise _TooLongError
+
+
 def _verdicts(rules, lines) -> list:
     out = []
     for line, given in lines:
-        # A time that is given means a journal line: no date stands in it.
-        found = rules.processLine(("", "", line), given) if given is not None else rules.processLine(line)
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+        try:
+            # A time that is given means a journal line: no date stands in it.
+            found = rules.processLine(("", "", line), given) if given is not None else rules.processLine(line)
+        except _TooLongError:
+            out.append(None)
+            continue
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         failures = []
         for item in found:
             _, fid, at, data = item
@@ -143,6 +161,7 @@ def _verdicts(rules, lines) -> list:
 def _serve(directory: str, now: float, zone: str) -> None:
     import logging
 
+    signal.signal(signal.SIGALRM, _alarm)
     logging.disable(logging.CRITICAL)
     from fail2ban.server.mytime import MyTime
 

@@ -37,7 +37,7 @@ def build_gate(patterns: Sequence[Pattern]) -> Gate | None:
     places: dict[int, int] = {}
     groups = 0
     for place, pattern in enumerate(patterns):
-        part = _part(pattern.regex, place) if pattern.is_anchored else None
+        part = _part(pattern.regex, place) if pattern.is_anchored and not pattern.explodes else None
         if part is not None:
             text, kept = part
             groups += kept + 1

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from banguard.matching.patterns import Found
 
 # A session that is silent for so long is over.
 SESSION_SECONDS = 300.0
@@ -141,10 +145,10 @@ class LineWindow:
         del self._lines[: -self._maxlines]
         return "".join(text for text, _ in self._lines)
 
-    def matched(self, found: re.Match[str]) -> tuple[int, ...]:
+    def matched(self, found: Found) -> tuple[int, ...]:
         """Return the indices of the lines that the match *found* covers; it is a match of the subject given last."""
         begin, end = found.span()
-        if found[0].startswith("\n") and end > begin + 1:
+        if (found[0] or "").startswith("\n") and end > begin + 1:
             begin += 1  # the end of a line that is not meant itself
         skipped = [found.span(name) for name in found.re.groupindex if _SKIPPED.match(name)]
         indices = []

@@ -7,7 +7,14 @@ import warnings
 from collections.abc import Callable
 
 from banguard.errors import PatternError
+from banguard.matching.bounded import Bounded, BoundedMatch, compile_bounded
+from banguard.matching.hazard import ENDLESS, explodes, safe_length
 from banguard.matching.tags import expand, group_name
+
+Found = re.Match[str] | BoundedMatch
+
+# For subjects up to this length nobody asks whether they are safe.
+SHORT = 40
 
 # The groups that say who it was. A failregex needs one of them, its prefregex may hold it.
 ID_GROUPS = frozenset({"fid", "ip4", "ip6", "dns", "mlfid"})
@@ -89,30 +96,72 @@ class Pattern:
     """
     A regex of a filter, compiled: *text* as the user wrote it, *regex* with its tags expanded.
 
-    `find` searches a subject; *groups* are the names of its groups; *is_anchored* says that it can match at the start
-    only; *hits* counts its matches, for the tester.
+    `find` searches a short subject, `find_long` any; *groups* are the names of its groups; *is_anchored* says that it
+    can match at the start only; *hits* counts its matches, for the tester. *explodes* says that `re` could need for
+    ever: such a regex is always matched with bounded effort. Both ways of searching raise GiveUpError on a subject
+    that is made to cost even then.
     """
 
-    __slots__ = ("_merges", "find", "groups", "hits", "is_anchored", "regex", "text")
+    __slots__ = (
+        "_bounded",
+        "_compiled",
+        "_limit",
+        "_merges",
+        "explodes",
+        "find",
+        "groups",
+        "hits",
+        "is_anchored",
+        "regex",
+        "text",
+    )
 
     def __init__(self, text: str, compiled: re.Pattern[str]) -> None:
         self.text = text
         self.regex = compiled.pattern
         self.groups = frozenset(compiled.groupindex)
         self.hits = 0
+        self._compiled = compiled
         self._merges = _merges(self.groups)
         # `search` tries an anchored regex at every character; `match` gives the same answer after the first.
         self.is_anchored = not compiled.flags & (re.MULTILINE | re.VERBOSE) and is_anchored(self.regex)
-        self.find: Callable[[str], re.Match[str] | None] = compiled.match if self.is_anchored else compiled.search
+        self.find: Callable[[str], Found | None] = compiled.match if self.is_anchored else compiled.search
+        self._bounded: Bounded | None = None
+        self._limit = 0
+        self.explodes = False
+        if explodes(self.regex, compiled.flags):
+            self._bounded = compile_bounded(compiled, is_anchored=self.is_anchored)
+            self.explodes = self._bounded is not None
+            self._limit = ENDLESS
+            if self._bounded is not None:
+                self.find = self._bounded.search
 
-    def data(self, found: re.Match[str]) -> dict[str, object]:
+    @property
+    def limit(self) -> int:
+        """The length of a subject up to which `find` needs milliseconds at most; found out when first asked for."""
+        if not self._limit:
+            self._limit = safe_length(self.regex, self._compiled.flags, is_anchored=self.is_anchored) or 1
+        return self._limit
+
+    def find_long(self, subject: str) -> Found | None:
+        """Search a subject of any length."""
+        if len(subject) <= (self._limit or SHORT) or len(subject) <= self.limit:
+            return self.find(subject)
+        if self._bounded is None:
+            self._bounded = compile_bounded(self._compiled, is_anchored=self.is_anchored)
+            if self._bounded is None:
+                self._limit = ENDLESS
+                return self.find(subject)
+        return self._bounded.search(subject)
+
+    def data(self, found: Found) -> dict[str, object]:
         """
         Return the named groups of a match, alternatives and compound values merged.
 
         `alt_user` and `alt_user_2` fill `user` when that is missing or empty, the first by name wins. `tuple_user`
         makes `user` a tuple of what it was and what it captured.
         """
-        data: dict[str, object] = found.groupdict()
+        data: dict[str, object] = found.groupdict()  # type: ignore[assignment]  # str is an object
         for name, target, compound in self._merges:
             if compound:
                 before = data.get(target)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from banguard.errors import PatternError
+from banguard.matching.bounded import GiveUpError
 from banguard.matching.dates import DateDetector, FoundDate
 from banguard.matching.gate import Gate, build_gate
 from banguard.matching.multiline import LineWindow, Sessions
-from banguard.matching.patterns import ID_GROUPS, Pattern, compile_pattern
+from banguard.matching.patterns import ID_GROUPS, SHORT, Found, Pattern, compile_pattern
 from banguard.netaddr import canonical as _canonical
 
-if TYPE_CHECKING:
-    import re
-
 Status = Literal["matched", "nofail", "ignored", "missed"]
-Finder = Callable[[str], "re.Match[str] | None"]
+Finder = Callable[[str], Found | None]
 Kind = Literal["address", "name", "id"]
 
 # A line without a date is of the time of the dated line before it, when that is not older than this.
@@ -116,7 +114,8 @@ class FilterRules:
     PatternError when a regex or the date pattern cannot be used; its `pattern` is the text as the user wrote it.
 
     `prefix`, `failures` and `ignores` are the compiled regexes with their hits, `detector` is the date detector with
-    its templates, `sessions` has the number of sessions lost.
+    its templates, `sessions` has the number of sessions lost, `given_up` counts the lines that were made to keep the
+    matcher busy: they are missed.
     """
 
     def __init__(
@@ -154,6 +153,10 @@ class FilterRules:
         self._ignore_first = bool(self.ignores) and not several and len(self.ignores) < len(self.failures) - 2
         self._finders = tuple((number, pattern.find) for number, pattern in enumerate(self.failures, 1))
         self._quiet = tuple(LineResult("nofail", rule=number, rules=(number,)) for number, _ in self._finders)
+        self.given_up = 0
+        # Lines up to this length are matched by `re` without a second thought.
+        self._short = SHORT
+        self._is_assessed = False
         self._gate: Gate | None = None
         self._gate_in = 0 if several else _GATE_AFTER
         # What is left to try when the gate sees no match, and when it sees one (by its mark).
@@ -208,11 +211,22 @@ class FilterRules:
         `LineResult.rules`; the verdict is the same.
         """
         window = self._window
-        if window is not None:
-            return self._match_window(window, dated, at, check_all=check_all)
-        subject = whole = dated.text + "\n"
+        try:
+            if window is not None:
+                return self._match_any(window.add(dated.text, dated.line), dated, at, check_all=check_all)
+            whole = dated.text + "\n"
+            if len(whole) > self._short and not self._is_safe(len(whole)):
+                return self._match_any(whole, dated, at, check_all=check_all)
+            return self._match_short(whole, dated, at, check_all=check_all)
+        except GiveUpError:
+            self.given_up += 1
+            return _MISSED
+
+    def _match_short(self, whole: str, dated: DatedLine, at: float | None, *, check_all: bool) -> LineResult:
+        """Do as `match` for one line that no regex has trouble with: the fast way of `_match_any`."""
         if self._ignore_first and self._is_ignored(whole):
             return _IGNORED
+        subject = whole
         opening = None
         prefix = self.prefix
         if prefix is not None:
@@ -221,8 +235,9 @@ class FilterRules:
                 return _MISSED
             prefix.hits += 1
             if self._has_content:
-                subject = opening["content"]
-                subject = subject + "\n" if subject else whole
+                content = opening["content"]
+                if content:
+                    subject = content + "\n"
         if self._gate is not None:
             joined = self._gate.match(subject)
             finders = self._loose if joined is None else self._after_gate[joined.lastindex or 0]
@@ -246,39 +261,54 @@ class FilterRules:
             return self._check_others(result, subject) if check_all and result.rule else result
         return LineResult("missed", rejected=rejected) if rejected else _MISSED
 
-    def _match_window(self, window: LineWindow, dated: DatedLine, at: float | None, *, check_all: bool) -> LineResult:
-        """Do as `match`, over the last lines together. Lines that match, even if ignored, leave the window."""
-        subject = whole = window.add(dated.text, dated.line)
+    def _match_any(self, whole: str, dated: DatedLine, at: float | None, *, check_all: bool) -> LineResult:
+        """Do as `match`, for a line of any length or a window; the lines that match, even if ignored, leave that."""
+        window = self._window
+        if self._ignore_first and self._is_ignored(whole):
+            return _IGNORED
+        subject = whole
         opening = None
         prefix = self.prefix
         if prefix is not None:
-            opening = prefix.find(whole)
+            opening = prefix.find_long(whole)
             if opening is None:
                 return _MISSED
             prefix.hits += 1
             if self._has_content and opening["content"]:
-                subject = opening["content"] + "\n"
+                subject = f"{opening['content']}\n"
         rejected = ""
-        for number, find in self._finders:
-            found = find(subject)
+        for number, pattern in enumerate(self.failures, 1):
+            found = pattern.find_long(subject)
             if found is None:
                 continue
-            taken = window.matched(found if opening is None or subject is whole else opening)
-            if self.ignores:
-                lines = window.texts(taken)
-                if self._is_ignored_match(lines, lines if subject is whole else subject):
+            taken: tuple[int, ...] = ()
+            looked_at = whole
+            if window is not None:
+                taken = window.matched(found if opening is None or subject is whole else opening)
+                looked_at = window.texts(taken)
+            if self.ignores and self._is_ignored_match(looked_at, looked_at if subject is whole else subject):
+                if window is not None:
                     window.take(taken)
-                    return _IGNORED
+                return _IGNORED
             data = self._data(number, found, opening)
             wrong = _no_address(data)
             if wrong:
                 rejected = rejected or wrong
                 continue
-            result = self._conclude(data, window.take(taken), at, number)
+            lines = (dated.line,) if window is None else window.take(taken)
+            result = self._conclude(data, lines, at, number)
             return self._check_others(result, subject) if check_all and result.rule else result
         return LineResult("missed", rejected=rejected) if rejected else _MISSED
 
-    def _data(self, number: int, found: re.Match[str], opening: re.Match[str] | None) -> dict[str, object]:
+    def _is_safe(self, length: int) -> bool:
+        """Tell whether `re` can be let loose on a line of that *length*; find that out when first asked."""
+        if not self._is_assessed:
+            patterns = [*self.failures, *self.ignores, *([] if self.prefix is None else [self.prefix])]
+            self._short = min((pattern.limit for pattern in patterns), default=SHORT)
+            self._is_assessed = True
+        return length <= self._short
+
+    def _data(self, number: int, found: Found, opening: Found | None) -> dict[str, object]:
         """Return the groups of a match laid over those of the prefregex, also where they caught nothing."""
         data = self.failures[number - 1].data(found)
         if opening is None or self.prefix is None:
@@ -312,7 +342,7 @@ class FilterRules:
 
     def _is_ignored(self, text: str) -> bool:
         for pattern in self.ignores:
-            if pattern.find(text) is not None:
+            if pattern.find_long(text) is not None:
                 pattern.hits += 1
                 return True
         return False
@@ -375,9 +405,9 @@ class FilterRules:
 
     def _check_others(self, result: LineResult, subject: str) -> LineResult:
         rules = list(result.rules)
-        for number, find in self._finders[result.rule :]:
-            if find(subject) is not None:
-                self.failures[number - 1].hits += 1
+        for number, pattern in enumerate(self.failures[result.rule :], result.rule + 1):
+            if pattern.find_long(subject) is not None:
+                pattern.hits += 1
                 rules.append(number)
         if len(rules) == len(result.rules):
             return result

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -273,6 +275,52 @@ def test_window_with_a_prefregex():
     """The prefregex is tried on the window, and what it covers is taken with the failure."""
     tried = rules("^b <HOST>$", prefregex=r" p <F-CONTENT>b.*</F-CONTENT>$", maxlines=3)
     assert (f"{DATE} p b 192.0.2.1",) == only(judge(tried, "x", "p b 192.0.2.1")).lines
+
+
+# ---- hostile lines
+
+
+EXPLOSIVE = r"^ say (?:\w+ ?)*: <F-USER>(?:\S+|.*?)</F-USER> from <HOST>$"
+
+
+def test_explosive_regex_matches_as_ever():
+    """A regex that could be kept busy for ever gives the same verdict and groups as any other."""
+    tried = rules(EXPLOSIVE)
+    assert tried.failures[0].explodes
+    match = only(judge(tried, "say hello my friend: joe doe from 192.0.2.1"))
+    assert ("joe doe", "192.0.2.1", {"user", "ip4", "ip6", "dns"}) == (match.user, match.id, set(match.groups))
+
+
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize("usual", [EXPLOSIVE, r"^ say (?:.*)(?:.*)(?:.*)(?:.*)(?:.*)(?:.*) <HOST>$"])
+@pytest.mark.parametrize("prefregex", ["", r"^(?P<content>(?:.*.*)*)$"])
+def test_hostile_line_takes_bounded_effort(joined, usual, prefregex):
+    """A line made to keep the regexes busy is decided within moments, and the next line as ever."""
+    tried = rules(usual, "^ a <HOST>$", "^ b <HOST>$", "^ c <HOST>$", prefregex=prefregex, ignoreregex=["(?:x*)*Y"])
+    if joined:
+        tried.join()
+    began = time.thread_time()
+    for text in ("say " + "a" * 60, "say " + "a " * 30_000 + "!", "say " + "x" * 3000 + " 192.0.2.999"):
+        assert judge(tried, text).status == "missed"
+    assert time.thread_time() - began < 20
+    assert "matched" == judge(tried, "c 192.0.2.1").status
+
+
+def test_line_that_is_given_up_is_counted():
+    """When even that takes too long, the line is missed, and that is told."""
+    tried = rules(r"(?:a?){300}(?:b|c) <HOST>$", r"^ d <HOST>$")
+    assert ("missed", 1) == (judge(tried, "a" * 60_000 + " 192.0.2.1").status, tried.given_up)
+
+
+@pytest.mark.parametrize("length", [10, 140, 160, 1000, 10_000])
+def test_long_lines_match_as_short_ones(length):
+    """However long a line is, the verdict is that of the regex."""
+    tried = rules(r"^ fail <F-USER>.*</F-USER> from <HOST>(?:.*)(?:.*)$", ignoreregex=["^ fail root"])
+    user = "u" * length
+    match = only(judge(tried, f"fail {user} from 192.0.2.1 port 22"))
+    assert (user, "192.0.2.1") == (match.user, match.id)
+    assert "ignored" == judge(tried, f"fail root{user} from 192.0.2.1").status
+    assert "missed" == judge(tried, f"fall {user} from 192.0.2.1").status
 
 
 # ---- errors

@@ -1,0 +1,424 @@
+"""
+A matcher that finds what `re` finds, with an effort that grows only with the length of the text.
+
+`re` backtracks: on a text made for it, `(a+)+b` takes twice as long with every character, and nothing can interrupt
+it. Here each branch of the regex is followed at most once from each place of the text: where it failed once it would
+fail again. That costs more for an ordinary line (about 1 µs per step), and bounds what a hostile one can cost. The
+order in which ways are tried, and so the match and its groups, are those of `re`.
+
+See Russ Cox, "Regular Expression Matching in the Wild" (the matcher with a bit for each state), 2010.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from banguard.matching.syntax import SINGLE, Items, character_class, compile_class, parse
+
+# More branches than any line of 64 KiB needs that a filter was written for; takes about half a second.
+MAX_STEPS = 500_000
+_MAX_SIZE = 20_000
+
+_CHAR, _LOOP, _SPLIT, _JUMP, _SAVE, _AT, _LOOK, _REF, _COND, _MATCH = range(10)
+
+_NEWLINE = re.compile("\n")
+_is_word = re.compile(r"\w").match
+
+
+class GiveUpError(Exception):
+    """The text needs more steps than any honest one."""
+
+
+class _UnsupportedError(Exception):
+    """A construct that cannot be matched in this way."""
+
+
+class BoundedMatch:
+    """What was found: the part of the interface of `re.Match` that is used here."""
+
+    __slots__ = ("_marks", "_text", "re")
+
+    def __init__(self, compiled: re.Pattern[str], text: str, marks: list[int]) -> None:
+        self.re = compiled
+        self._text = text
+        self._marks = marks
+
+    def span(self, group: int | str = 0) -> tuple[int, int]:
+        """Return start and end of a group; -1 and -1 when it caught nothing."""
+        number = self.re.groupindex[group] if isinstance(group, str) else group
+        start, end = self._marks[2 * number : 2 * number + 2]
+        return (start, end) if start >= 0 and end >= 0 else (-1, -1)
+
+    def __getitem__(self, group: int | str) -> str | None:
+        start, end = self.span(group)
+        return None if start < 0 else self._text[start:end]
+
+    def groupdict(self) -> dict[str, str | None]:
+        """Return the named groups."""
+        return {name: self[name] for name in self.re.groupindex}
+
+
+class _Program:
+    """Instructions: what to do, and with what. The tables remember which characters a test lets pass."""
+
+    __slots__ = ("arguments", "codes", "watched")
+
+    def __init__(self) -> None:
+        self.codes: list[int] = []
+        self.arguments: list[Any] = []
+        # Marks of groups on which the rest of the way may depend.
+        self.watched: tuple[int, ...] = ()
+
+    def add(self, code: int, argument: Any = None) -> int:
+        """Append an instruction and return its place."""
+        if len(self.codes) >= _MAX_SIZE:
+            raise _UnsupportedError
+        self.codes.append(code)
+        self.arguments.append(argument)
+        return len(self.codes) - 1
+
+    def after_saves(self, place: int) -> int:
+        """Return the first instruction from *place* on that does more than to mark a group."""
+        while self.codes[place] == _SAVE:
+            place += 1
+        return place
+
+
+class _Test:
+    """Tells whether a character is let pass; asks `re` once for each character. *literal* is the only one, if so."""
+
+    __slots__ = ("_ask", "known", "literal")
+
+    def __init__(self, ask: Callable[[str], object], literal: str) -> None:
+        self._ask = ask
+        self.literal = literal
+        self.known: dict[str, bool] = {}
+
+    def learn(self, char: str) -> bool:
+        """Ask for a character that is not known yet; nothing (the end of the text) never passes."""
+        passes = char != "" and self._ask(char) is not None
+        if len(self.known) < 4096:
+            self.known[char] = passes
+        return passes
+
+
+def _test(code: object, value: Any, flags: int) -> _Test:
+    literal = chr(value) if str(code) == "LITERAL" and not flags & re.IGNORECASE else ""
+    return _Test(compile_class(character_class(code, value), flags).match, literal)
+
+
+class Bounded:
+    """A compiled regex. `search` is that of `re`, bounded."""
+
+    __slots__ = ("_compiled", "_is_anchored", "_marks", "_needed", "_program")
+
+    def __init__(self, compiled: re.Pattern[str], program: _Program, needed: str, *, is_anchored: bool) -> None:
+        self._compiled = compiled
+        self._program = program
+        # Text that stands in every match; most lines do not have it.
+        self._needed = needed
+        self._is_anchored = is_anchored
+        self._marks = 2 * compiled.groups + 2
+
+    def search(self, text: str) -> BoundedMatch | None:
+        """Return the leftmost match in *text*; GiveUpError when that takes too many steps."""
+        if self._needed not in text:
+            return None
+        run = _Run(text)
+        visited: set[object] = set()
+        for start in (0,) if self._is_anchored else self._starts(text):
+            marks = [-1] * self._marks
+            end = run.run(self._program, start, marks, visited)
+            if end >= 0:
+                marks[0], marks[1] = start, end
+                return BoundedMatch(self._compiled, text, marks)
+        return None
+
+    def _starts(self, text: str) -> Iterable[int]:
+        """Return the places at which a match may begin."""
+        first = self._program.after_saves(0)
+        code, argument = self._program.codes[first], self._program.arguments[first]
+        if code == _AT and argument == "AT_BEGINNING_LINE":
+            return (0, *(found.end() for found in _NEWLINE.finditer(text)))
+        if code == _CHAR and argument.literal:
+            return (found.start() for found in re.finditer(re.escape(argument.literal), text))
+        return range(len(text) + 1)
+
+
+class _Run:
+    """One search in one text."""
+
+    __slots__ = ("_left", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._left = MAX_STEPS
+
+    def run(self, program: _Program, start: int, marks: list[int], visited: set[object]) -> int:
+        """Match from *start* on; return the end of the match, or -1. Fill *marks*."""
+        text, length = self._text, len(self._text)
+        codes, arguments, watched = program.codes, program.arguments, program.watched
+        size = length + 1
+        # Ways still to try; a negative place is a mark to be set back to what it was before the way that failed.
+        ways: list[tuple[int, int]] = [(0, start)]
+        while ways:
+            place, position = ways.pop()
+            if place < 0:
+                marks[~place] = position
+                continue
+            while True:
+                code = codes[place]
+                argument = arguments[place]
+                if code == _CHAR:
+                    if position >= length:
+                        break
+                    char = text[position]
+                    passes = argument.known.get(char)
+                    if passes is None:
+                        passes = argument.learn(char)
+                    if not passes:
+                        break
+                    position += 1
+                    place += 1
+                elif code == _LOOP:
+                    state: object = place * size + position
+                    if watched:
+                        state = (state, *[marks[mark] for mark in watched])
+                    if state in visited:
+                        break
+                    visited.add(state)
+                    self._left -= 1
+                    if self._left < 0:
+                        raise GiveUpError
+                    char = text[position] if position < length else ""
+                    passes = argument.known.get(char)
+                    if passes is None:
+                        passes = argument.learn(char)
+                    if passes:
+                        ways.append((place + 1, position))
+                        position += 1
+                    else:
+                        place += 1
+                elif code == _SPLIT:
+                    state = place * size + position
+                    if watched:
+                        state = (state, *[marks[mark] for mark in watched])
+                    if state in visited:
+                        break
+                    visited.add(state)
+                    self._left -= 1
+                    if self._left < 0:
+                        raise GiveUpError
+                    place, other = argument
+                    ways.append((other, position))
+                elif code == _JUMP:
+                    place = argument
+                elif code == _SAVE:
+                    ways.append((~argument, marks[argument]))
+                    marks[argument] = position
+                    place += 1
+                elif code == _MATCH:
+                    return position
+                elif code == _AT:
+                    if not _stands_at(argument, text, position):
+                        break
+                    place += 1
+                elif code == _LOOK:
+                    if not self._look(argument, position, marks, ways):
+                        break
+                    place += 1
+                elif code == _COND:
+                    group, without = argument
+                    caught = marks[2 * group] >= 0 and marks[2 * group + 1] >= 0
+                    place = place + 1 if caught else without
+                else:
+                    begin, end = marks[2 * argument], marks[2 * argument + 1]
+                    if begin < 0 or end < 0 or not text.startswith(text[begin:end], position):
+                        break
+                    position += end - begin
+                    place += 1
+        return -1
+
+    def _look(self, argument: tuple[_Program, bool, int], position: int, marks: list[int], ways: list[Any]) -> bool:
+        """Try a look-ahead, or a look-behind of a fixed width; groups that a positive one catches stay."""
+        program, wanted, width = argument
+        start = position - width
+        if start < 0:
+            return not wanted
+        inner = list(marks)
+        found = self.run(program, start, inner, set()) >= 0
+        if found and wanted:
+            for mark, before in enumerate(marks):
+                if inner[mark] != before:
+                    ways.append((~mark, before))
+                    marks[mark] = inner[mark]
+        return found == wanted
+
+
+def _stands_at(kind: str, text: str, position: int) -> bool:
+    length = len(text)
+    if kind == "AT_BEGINNING":
+        return position == 0
+    if kind == "AT_END":
+        return position == length or (position == length - 1 and text[position] == "\n")
+    if kind == "AT_BEGINNING_LINE":
+        return position == 0 or text[position - 1] == "\n"
+    if kind == "AT_END_LINE":
+        return position == length or text[position] == "\n"
+    if kind == "AT_END_STRING":
+        return position == length
+    before = position > 0 and _is_word(text[position - 1]) is not None
+    after = position < length and _is_word(text[position]) is not None
+    return (before != after) == (kind == "AT_BOUNDARY")
+
+
+class _Compiler:
+    """Turns the items of a regex into a program."""
+
+    def __init__(self, program: _Program) -> None:
+        self._program = program
+        self._watched: set[int] = set()
+
+    def whole(self, items: Items, flags: int) -> None:
+        """Compile a regex that ends in a match."""
+        self.items(items, flags)
+        self._program.add(_MATCH)
+        program = self._program
+        program.watched = tuple(sorted(self._watched))
+
+    def items(self, items: Items, flags: int) -> None:
+        """Compile items one after the other."""
+        for code, value in items:
+            self._item(str(code), code, value, flags)
+
+    def _item(self, name: str, code: object, value: Any, flags: int) -> None:
+        add = self._program.add
+        if name in SINGLE:
+            add(_CHAR, _test(code, value, flags))
+        elif name in {"MAX_REPEAT", "MIN_REPEAT"}:
+            least, most, inner = value
+            self._repeat(least, most, inner, flags, greedy=name == "MAX_REPEAT")
+        elif name == "SUBPATTERN":
+            group, on, off, inner = value
+            if group is not None:
+                add(_SAVE, 2 * group)
+            self.items(inner, (flags | on) & ~off)
+            if group is not None:
+                add(_SAVE, 2 * group + 1)
+        elif name == "BRANCH":
+            self._branches(value[1], flags)
+        elif name == "AT":
+            add(_AT, _at_kind(str(value), flags))
+        elif name in {"ASSERT", "ASSERT_NOT"}:
+            self._look(value, flags, wanted=name == "ASSERT")
+        elif name == "GROUPREF" and not flags & re.IGNORECASE:
+            self._watch(value)
+            add(_REF, value)
+        elif name == "GROUPREF_EXISTS":
+            group, yes, no = value
+            self._condition(group, yes, no, flags)
+        else:
+            raise _UnsupportedError
+
+    def _watch(self, group: int) -> None:
+        self._watched |= {2 * group, 2 * group + 1}
+
+    def _repeat(self, least: int, most: Any, inner: Items, flags: int, *, greedy: bool) -> None:
+        program = self._program
+        endless = str(most) == "MAXREPEAT"
+        for _ in range(least):
+            self.items(inner, flags)
+        if endless and greedy and len(inner) == 1 and str(inner[0][0]) in SINGLE:
+            program.add(_LOOP, _test(*inner[0], flags))
+            return
+        ends: list[int] = []
+        begin = len(program.codes)
+        for _ in range(1 if endless else int(most) - least):
+            ends.append(program.add(_SPLIT))
+            self.items(inner, flags)
+        if endless:
+            program.add(_JUMP, begin)
+        out = len(program.codes)
+        for place in ends:
+            program.arguments[place] = (place + 1, out) if greedy else (out, place + 1)
+
+    def _branches(self, branches: list[Items], flags: int) -> None:
+        program = self._program
+        jumps: list[int] = []
+        for branch in branches[:-1]:
+            split = program.add(_SPLIT)
+            self.items(branch, flags)
+            jumps.append(program.add(_JUMP))
+            program.arguments[split] = (split + 1, len(program.codes))
+        self.items(branches[-1], flags)
+        for place in jumps:
+            program.arguments[place] = len(program.codes)
+
+    def _look(self, value: tuple[int, Any], flags: int, *, wanted: bool) -> None:
+        direction, inner = value
+        program = _Program()
+        compiler = _Compiler(program)
+        width = 0
+        if direction < 0:
+            width, longest = inner.getwidth()
+            if width != longest:
+                raise _UnsupportedError
+        compiler.whole(inner, flags)
+        self._watched |= compiler._watched
+        self._program.add(_LOOK, (program, wanted, width))
+
+    def _condition(self, group: int, yes: Items, no: Items | None, flags: int) -> None:
+        self._watch(group)
+        program = self._program
+        condition = program.add(_COND)
+        self.items(yes, flags)
+        jump = program.add(_JUMP)
+        program.arguments[condition] = (group, len(program.codes))
+        if no:
+            self.items(no, flags)
+        program.arguments[jump] = len(program.codes)
+
+
+def _at_kind(name: str, flags: int) -> str:
+    if name == "AT_BEGINNING_STRING":
+        return "AT_BEGINNING"
+    if flags & re.MULTILINE and name in {"AT_BEGINNING", "AT_END"}:
+        return f"{name}_LINE"
+    if flags & re.ASCII and name in {"AT_BOUNDARY", "AT_NON_BOUNDARY"}:
+        raise _UnsupportedError
+    return name
+
+
+def _needed(items: Items, flags: int) -> str:
+    """Return the longest text that stands in every match as it is; empty when there is none."""
+    found = [""]
+    for code, value in items:
+        name = str(code)
+        if name == "LITERAL" and not flags & re.IGNORECASE:
+            found[-1] += chr(value)
+        elif name == "SUBPATTERN":
+            found += [_needed(value[3], (flags | value[1]) & ~value[2]), ""]
+        else:
+            found.append("")
+    return max(found, key=len)
+
+
+def compile_bounded(compiled: re.Pattern[str], *, is_anchored: bool) -> Bounded | None:
+    r"""
+    Return the bounded matcher for a regex; None when it holds something that cannot be matched so.
+
+    That is: atomic groups and possessive repeats (whose authors know about backtracking), back-references that ignore
+    case, `\b` under (?a), and repeats by the thousands. *is_anchored* says that it can match at the start only.
+    """
+    parsed = parse(compiled.pattern, compiled.flags)
+    if parsed is None:
+        return None
+    items, flags = parsed
+    program = _Program()
+    try:
+        _Compiler(program).whole(items, flags)
+    except (_UnsupportedError, RecursionError):
+        return None
+    return Bounded(compiled, program, _needed(items, flags), is_anchored=is_anchored)
