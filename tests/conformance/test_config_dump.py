@@ -10,10 +10,9 @@ import subprocess
 
 import pytest
 
-from conformance.config_fuzz import NAMES, Generator
-
 from banguard.config import load, stream
 from banguard.duration import parse
+from conformance.config_fuzz import NAMES, Generator
 
 CLIENT = "/usr/bin/fail2ban-client"
 INSTALLED = "/etc/fail2ban"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from banguard.duration import format_duration, parse
+from banguard.duration import calculate, format_duration, parse
 
 
 @pytest.mark.parametrize(
@@ -61,4 +61,68 @@ def test_groups_add_up(groups: list[tuple[int, tuple[str, int]]]) -> None:
 )
 def test_printed(seconds: float, expected: str) -> None:
     """The largest units that matter, for the log."""
+    assert expected == format_duration(seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (".5h", 1800),
+        ("1 M", 60),
+        ("1MO", 2629800),
+        ("1h\n2m", 3720),
+        ("2*1h30m", 9000),
+        ("1d/2", 43200),
+        ("--5", 5),
+        ("-1d 2h", -79200),
+        ("10/4", 2.5),
+    ],
+)
+def test_odd_texts(text: str, expected: float) -> None:
+    """Neighbours bind less than products, signs may come twice."""
+    assert expected == parse(text)
+
+
+def test_whole_seconds_stay_whole() -> None:
+    """An int where all parts are whole, else a float."""
+    assert [int, int, float, float] == [type(parse(text)) for text in ("1d 2h", "3*4", "0.5h", "1h/2")]
+
+
+@pytest.mark.parametrize(
+    "text", ["(" * 200 + "1" + ")" * 200, "1+" * 300 + "1", "-" * 100 + "1", "1h(2m)", "1.h", "1 h h"]
+)
+def test_monsters_are_refused(text: str) -> None:
+    """Length and depth are bounded."""
+    with pytest.raises(ValueError):
+        parse(text)
+
+
+def test_plain_arithmetic() -> None:
+    """Factors know no units."""
+    assert 0.5 == calculate("2.0 / 4")
+    with pytest.raises(ValueError, match="unit"):
+        calculate("1h")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (3594, "59m 54s"),
+        (3595, "1h"),
+        (7199, "2h"),
+        (86370, "23h 59m"),
+        (86395, "24h"),
+        (172799, "2d"),
+        (604799, "7d"),
+        (874740, "1w 3d 3h"),
+        (31532400, "52w 23h"),
+        (31536000, "1y"),
+        (100000000, "3y 8w 6d"),
+        (600.4, "10m 0.4s"),
+        (1.5, "1.5s"),
+        (-60, "-60s"),
+    ],
+)
+def test_printed_is_rounded_to_the_smallest_step(seconds: float, expected: str) -> None:
+    """So that a log line tells no more than anybody wants to know."""
     assert expected == format_duration(seconds)

@@ -189,6 +189,8 @@ class Tags:
             raise ConfigError(
                 f"<{name}> contains itself: {' in '.join(f'<{open_}>' for open_ in reversed(self._open))}"
             )
+        if len(self._open) > _DEEPEST:
+            raise ConfigError(f"<{name}> leads on without end")
         self._open.append(name)
         try:
             return self._expand(text)

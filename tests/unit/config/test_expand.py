@@ -106,3 +106,89 @@ def test_names_that_are_referred_to() -> None:
     """Everything in `%(…)s` and `<…>` counts as used."""
     file = parse_text("[a]\nx = %(one)s <two> %(sec/three)s\n", "x.conf")
     assert {"one", "two", "three"} <= names_in(file.sections["a"].values())
+
+
+def test_known_reaches_back_through_every_file() -> None:
+    """Three files that each add to the one before."""
+    files = ["[a]\nx = 1\n", "[a]\nx = %(known/x)s 2\n", "[a]\nx = %(known/x)s 3\n"]
+    assert "1 2 3" == scope(*files).text("x")
+
+
+def test_a_file_that_is_read_twice_adds_once() -> None:
+    """Two includes may lead to the same file."""
+    sections = Sections()
+    sections.merge(parse_text("[a]\nx = 1\n", "0.conf"))
+    more = parse_text("[a]\nx = %(known/x)s 2\n", "1.conf")
+    sections.merge(more)
+    sections.merge(more)
+    assert "1 2" == Scope(sections, "a").text("x")
+
+
+def test_known_asks_the_given_source_first() -> None:
+    """A jail extends what its filter says, taken as it is: percent signs are not read again."""
+    sections = Sections()
+    sections.merge(parse_text("[a]\nx = %(known/x)s more\n", "0.conf"))
+    assert "^%Y more" == Scope(sections, "a", known={"x": "^%Y"}.get).text("x")
+
+
+def test_a_variable_is_no_text_of_a_file() -> None:
+    """What was expanded where it was given may hold percent signs and names that nobody knows."""
+    assert "100% %(nobody)s" == scope("[a]\nx = %(mode)s\n", mode="100% %(nobody)s").text("x")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x0 = end\n" + "".join(f"x{n + 1} = %(x{n})s\n" for n in range(200)),
+        "x0 =\n" + "".join(f"x{n + 1} = %(x{n})s%(x{n})s\n" for n in range(200)),
+        "x0 = 0123456789\n" + "".join(f"x{n + 1} = " + f"%(x{n})s" * 50 + "\n" for n in range(200)),
+    ],
+    ids=["deep", "wide", "long"],
+)
+def test_references_that_never_end_are_errors(text: str) -> None:
+    """Neither the stack, nor time, nor memory is used up."""
+    with pytest.raises(ConfigError, match="without end"):
+        scope(f"[a]\n{text}").text("x200")
+
+
+def test_tags_that_never_end_are_errors() -> None:
+    """Deep ones and growing ones."""
+    deep = {f"x{n + 1}": f"<x{n}>" for n in range(200)}
+    long = {f"x{n + 1}": f"<x{n}>" * 50 for n in range(5)} | {"x0": "0123456789" * 10}
+    for values, name in ((deep, "x200"), (long, "x5")):
+        with pytest.raises(ConfigError, match="without end"):
+            Tags(values.get).expand(f"<{name}>")
+
+
+def test_a_tag_may_be_completed_by_what_stands_behind_it() -> None:
+    """The text is looked at again from where the new text begins."""
+    assert "<y" == Tags({"x": "<y>>", "y": "<y"}.get).expand("<x>")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a[x=' 1 ']", "1"),
+        ('a[x= "1"]', '"1"'),
+        ('a[x="1]', '"1'),
+        ("a[x==1]", "=1"),
+        ("a[x=[1]", "[1"),
+        ("a[x=]", ""),
+        ('a[x="1" ]', "1"),
+        ("a[x=1\n2]", "1\n2"),
+        ('a[x="%(y)s <z>"]', "%(y)s <z>"),
+    ],
+)
+def test_odd_values_in_brackets(text: str, value: str) -> None:
+    """A quote counts right after the equals sign, and only when there is a second one."""
+    assert {"x": value} == dict(parse_spec(text).options)
+
+
+@pytest.mark.parametrize("text", ["a[x=1,,y=2]", "a[,x=1]", "a[x = 1]", "a[x?y=1]", "a[x=1]]", "a[x=1],b", "a]"])
+def test_bad_brackets_in_lists_are_errors(text: str) -> None:
+    """Commas are no separators of a list, and nothing may follow the brackets."""
+    if text == "a]":
+        assert ["a]"] == [spec.name for spec in parse_specs(text)]  # a file that is not there
+        return
+    with pytest.raises(ValueError):
+        parse_specs(text)

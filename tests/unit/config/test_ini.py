@@ -123,3 +123,64 @@ def test_a_conditional_section_marks_its_options(tmp_path) -> None:
     write(tmp_path, x_conf="[Init]\nb = 4\n[Init?family=inet6]\nb = 6\n")
     own = Tree(str(tmp_path)).read("x").own("Init")
     assert {"b": "4", "b?family=inet6": "6"} == {name: value.text for name, value in own.items()}
+
+
+PIECES = ["[a]", "[b]", "[DEFAULT]", "[b] tail]", "key", "KEY", "other", " = ", ":", "=", "value", ";", " ; ", "#", "\n", "\n", "\n  ", "\n\t", "\r\n", " ", "[", "]", "%", "é"]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join))
+def test_it_reads_any_text_as_configparser_does(text: str) -> None:
+    """Where the standard library finds nothing wrong, the values are the same; where it does, there is a fault."""
+    reader = configparser.RawConfigParser(inline_comment_prefixes=(";",), delimiters=("=", ":"))
+    file = parse_text(text, "x.conf")
+    try:
+        reader.read_string(text.replace("\r\n", "\n"))
+    except configparser.Error:
+        assert file.faults
+        return
+    assert not file.faults
+    own = texts(text)
+    defaults = own.pop("DEFAULT", {})
+    assert dict(reader.defaults()) == defaults
+    assert {name: dict(reader[name]) for name in reader.sections()} == {n: {**defaults, **o} for n, o in own.items()}
+
+
+def test_each_line_of_a_value_has_its_number() -> None:
+    """Comments between the lines do not shift them."""
+    value = parse_text("[a]\nx = 1\n# no\n  2\n\n  3\n\n", "x.conf").sections["a"]["x"]
+    assert ("1\n2\n\n3", (2, 4, 5, 6)) == (value.text, value.lines)
+
+
+def test_the_overlay_of_an_include_is_read_even_without_it(tmp_path) -> None:
+    """`before = x.conf` with an x.local only."""
+    write(tmp_path, jail_conf="[INCLUDES]\nbefore = x.conf\n[a]\ny = 2\n", x_local="[a]\nx = 1\ny = 1\n")
+    merged = Tree(str(tmp_path)).read("jail")
+    assert ["1", "2"] == [merged.value("a", name).text for name in "xy"]
+
+
+def test_what_the_directory_lacks_comes_from_the_vendor(tmp_path) -> None:
+    """Files of the vendor are found by name, overlaid by those of the directory, and include across both."""
+    write(
+        tmp_path / "vendor",
+        filter__d_conf="",
+        x_conf="[INCLUDES]\nbefore = common.conf\n[a]\nx = vendor\ny = vendor\n",
+        common_conf="[a]\nz = vendor\nw = vendor\n",
+    )
+    write(
+        tmp_path / "own",
+        x_local="[a]\ny = own\n",
+        common_local="[a]\nz = own\n",
+        mine_conf="[INCLUDES]\nbefore = common.conf\n[a]\nx = mine\n",
+    )
+    tree = Tree(str(tmp_path / "own"), str(tmp_path / "vendor"))
+    assert ["vendor", "own", "own", "vendor"] == [tree.read("x").value("a", name).text for name in "xyzw"]
+    assert ["mine", "own", "vendor"] == [tree.read("mine").value("a", name).text for name in "xzw"]
+    assert None is tree.read("nothing")
+
+
+def test_a_file_of_the_directory_hides_that_of_the_vendor(tmp_path) -> None:
+    """Who has a file of that name has the whole say."""
+    write(tmp_path / "vendor", x_conf="[a]\nx = vendor\ny = vendor\n")
+    write(tmp_path / "own", x_conf="[a]\nx = own\n")
+    merged = Tree(str(tmp_path / "own"), str(tmp_path / "vendor")).read("x")
+    assert ("own", None) == (merged.value("a", "x").text, merged.value("a", "y"))

@@ -8,7 +8,7 @@ import pytest
 
 from banguard.config import options
 from banguard.config.options import did_you_mean, misspelt, parse_option
-from banguard.config.schema import IgnoreCache, ServerConfig
+from banguard.config.schema import IgnoreCache, JailConfig, LogPath, ServerConfig
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,43 @@ def test_a_proposal_for_a_misspelt_word() -> None:
     assert "maxretry" in did_you_mean("maxretries", ["maxretry", "findtime"])
     assert not did_you_mean("zzz", ["maxretry"])
     assert "findtime" in misspelt("findtme", ["findtime", "bantime"])
+
+
+def test_every_option_of_jails_has_a_field_with_its_default() -> None:
+    """A jail that says nothing is the same by the table as by the dataclass."""
+    jail = JailConfig("x")
+    for option in options.JAIL_OPTIONS.values():
+        if option.name == "backend":
+            assert (jail.backend, dict(jail.backend_options)) == (option.default.name, option.default.options)
+        elif option.field:
+            value = jail
+            for name in option.field.split("."):
+                value = getattr(value, name)
+            assert value == option.default, option.name
+
+
+def test_every_option_says_what_it_is_for() -> None:
+    """The help of `set` is made of the table."""
+    assert [] == [name for name, option in options.JAIL_OPTIONS.items() if not option.help]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/a.log", (LogPath("/a.log"),)),
+        ("/a.log tail\n/b.log head", (LogPath("/a.log", tail=True), LogPath("/b.log"))),
+        ("/with blank.log head", (LogPath("/with blank.log"),)),
+        ("tail", (LogPath("tail"),)),
+        ("", ()),
+    ],
+)
+def test_logs(text: str, expected: tuple[LogPath, ...]) -> None:
+    """One per line; the word after the path says where to begin."""
+    assert expected == parse_option("logpath", text)
+
+
+@pytest.mark.parametrize("text", ["max-count=5", 'key="<ip>", size=5', 'key="<ip>"; max-count=5', "key="])
+def test_a_bad_ignorecache(text: str) -> None:
+    """A cache needs its key, and knows no other words than its own."""
+    with pytest.raises(ValueError):
+        parse_option("ignorecache", text)
