@@ -41,7 +41,7 @@ _LONG = (
     "help",
     "version",
 )
-_OPTIONS_HELP = """\
+OPTIONS_HELP = """\
 Usage: banguard-client [OPTIONS] COMMAND...
 
 Asks and commands a running banguard server.
@@ -381,7 +381,7 @@ class Client:
 
         from banguard.control.commands import help_text  # noqa: PLC0415
 
-        print(_OPTIONS_HELP)
+        print(OPTIONS_HELP)
         print(help_text(max(80, min(shutil.get_terminal_size((100, 24)).columns, 120))))
         return 0
 

@@ -86,7 +86,8 @@ class _Subject:
 # ---- the command line
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="banguard-regex",
         usage="%(prog)s [OPTIONS] LOG FILTER|REGEX [IGNOREREGEX]",
@@ -500,7 +501,7 @@ def _silence(_line: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run banguard-regex with the arguments *argv* (default: those of the process); return the exit status."""
-    parser = _parser()
+    parser = make_parser()
     options = parser.parse_intermixed_args(argv)
     if options.verbosity is not None:
         options.verbose = options.verbosity

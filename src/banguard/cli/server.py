@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(words: list[str]) -> int:
-    options, command = _parse(words)
+    options = make_parser().parse_args(words)
+    command = options.command
     if command not in ([], ["start"]):
         from banguard.cli.client import main as client  # noqa: PLC0415  only for `banguard-server stop` and the like
 
@@ -73,7 +74,8 @@ def _main(words: list[str]) -> int:
     )
 
 
-def _parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="banguard-server",
         description="Watch logs, count failures, ban hosts.",
@@ -104,8 +106,7 @@ def _parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add("-V", dest="short_version", action="version", version=__version__, help="show the version number")
     add("--version", action="version", version=f"banguard v{__version__}", help="show name and version")
     add("command", nargs=argparse.REMAINDER, help="start (the default), or a command for the running server")
-    options = parser.parse_args(words)
-    return options, options.command
+    return parser
 
 
 # ---- the running server
