@@ -3,6 +3,8 @@
 # make test      the whole test suite
 # make check     formatter, linter, types, import contract, tests: what CI runs
 # make bench     the benchmarks, beside fail2ban where it is installed
+# make deb       the Debian package, in dist/
+# make wheel     the Python package, in dist/
 # make fmt       format the source, and renew the list of modules in docs/architecture.md (make docs: only that)
 # make cov       the tests, with coverage
 # make system    only the tests with real components
@@ -14,7 +16,7 @@ JOBS ?= 2
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n $(JOBS)
 
-.PHONY: install demo test check fmt cov system bench docs
+.PHONY: install demo test check fmt cov system bench docs deb wheel
 
 install:
 	@PYTHON="$(PYTHON)" sh tools/setup.sh
@@ -48,3 +50,10 @@ bench: install
 
 docs: install
 	@$(BIN)/python tools/architecture.py --write
+
+deb: install
+	@$(BIN)/python tools/deb.py
+
+wheel: install
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl

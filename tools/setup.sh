@@ -39,6 +39,9 @@ libsystemd-dev          -               the journal binding cannot be built
 systemd                 journalctl      no test with a real journal
 systemd-journal-remote  /lib/systemd/systemd-journal-remote  no test with a real journal
 fail2ban                fail2ban-client no comparison with fail2ban
+python3-pyinotify       -               the Debian package is not tested
+logrotate               logrotate       the rotation of the log is not tested
+groff-base              groff           the manual pages are not checked
 LIST
 }
 

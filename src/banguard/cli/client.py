@@ -37,6 +37,7 @@ _LONG = (
     "test",
     "timeout=",
     "str2sec=",
+    "completion=",
     "json",
     "help",
     "version",
@@ -64,6 +65,7 @@ Options:
     -v, -q                  say more, say less
     --timeout SECONDS       how long to wait for the server
     --json                  print one JSON object
+    --completion SHELL      print the completion script for bash, zsh or fish
     --str2sec TEXT          print how many seconds a text such as 1d12h means
     -h, --help              print this help
     -V                      print the version number
@@ -113,6 +115,10 @@ def parse(argv: Sequence[str]) -> Options:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with the arguments *argv* (None: those of the process) and return its exit status."""
     arguments = sys.argv[1:] if argv is None else list(argv)
+    if arguments[:1] in (["--complete"], ["--completion"]):
+        from banguard.cli import completion  # noqa: PLC0415  only for this
+
+        return completion.main(arguments)
     as_json = "--json" in arguments
     try:
         status = Client(parse(arguments)).run()

@@ -196,10 +196,16 @@ def _serve(config: Config, overrides: dict[str, str], *, log: LogSetup, report: 
                 except ControlError as error:
                     logger.error("%s", error)
 
+            def tick() -> None:
+                if app.is_alive():
+                    notifier.watchdog()
+                else:
+                    logger.error("The registry of bans has not answered for a while")
+
             wishes.run(
                 {Wish.RELOAD: reload, Wish.REOPEN_LOG: reopen},
                 every=notifier.watchdog_seconds or TICK_SECONDS,
-                tick=notifier.watchdog,
+                tick=tick,
             )
             notifier.stopping()
         finally:

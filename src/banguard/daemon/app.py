@@ -35,6 +35,7 @@ from banguard.daemon.pool import SourcePool, has_files, with_journal_where_no_lo
 from banguard.daemon.runner import PATIENCE, JailRunner
 from banguard.daemon.supervise import Supervised
 from banguard.errors import ActionError, ConfigError, ControlError, SourceError, StoreError
+from banguard.inbox import Slot
 from banguard.jails.jail import Offender
 from banguard.jails.resolver import Resolver
 from banguard.model import Ban, ConfigReloaded
@@ -72,6 +73,7 @@ class App:
         self._structure = threading.RLock()
         self._jails: Mapping[str, JailRunner] = {}
         self._ready = False
+        self._pulse: Slot[object] | None = None
         self.bus = Bus()
         self._resolver = Resolver(clock)
         self._pool = SourcePool(clock, self.bus.publish)
@@ -96,6 +98,7 @@ class App:
 
     def _open_registry(self, config: ServerConfig) -> None:
         clock, publish = self._clock, self.bus.publish
+        self._pulse = None
         self._store = open_store(config)
         self._registry = Registry(self._store, self._dispatcher.emit, clock, publish, recheck=self._dispatcher.check)
         self._registry_thread = Supervised("bg/registry", self._registry.run, clock=clock, publish=publish)
@@ -424,6 +427,15 @@ class App:
             raise ControlError(str(error)) from None
         except TimeoutError:
             raise ControlError("The action is busy and did not answer in time") from None
+
+    def is_alive(self) -> bool:
+        """Tell whether the registry, through which every ban goes, has answered what was put to it the last time."""
+        if self._pulse is not None and not self._pulse.filled:
+            return False
+        call = RegistryCall(lambda _: None)
+        self._registry.inbox.put_front(call)
+        self._pulse = call.slot
+        return True
 
     # ---- callables for the stages
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import pytest
 
+from banguard.bans.registry import Call
 from banguard.config.schema import ActionConfig, FilterConfig, JailConfig, LogPath
 from banguard.control.api import ReloadRequest
 from banguard.errors import ControlError
@@ -273,3 +275,17 @@ def test_a_log_that_is_not_there_is_waited_for_or_passed_over(site, await_, capl
     assert "Have not found any log file for 'late' jail" in caplog.text
     site.fail("192.0.2.1", 2, log="late.log")
     await_(lambda: site.banned("late") == ["192.0.2.1"])
+
+
+def test_alive_as_long_as_the_registry_answers(site, await_) -> None:
+    """The server calls itself alive while the registry answers, and no longer when it is stuck."""
+    site.start()
+    assert site.app.is_alive()
+    await_(site.app.is_alive)
+    held = threading.Event()
+    stuck = Call(lambda _: held.wait())
+    site.app._registry.inbox.put_front(stuck)
+    await_(lambda: not site.app.is_alive())
+    assert not site.app.is_alive()
+    held.set()
+    await_(site.app.is_alive)
