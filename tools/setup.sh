@@ -129,5 +129,7 @@ log=$(mktemp)
 }
 .venv/bin/python -m pip install --quiet -e '.[journal]' </dev/null >"$log" 2>&1 ||
     say "the journal binding (extra \`journal\`) could not be built: banguard does without the journal, and its tests are skipped"
+.venv/bin/python -m pip install --quiet -e '.[fast]' </dev/null >"$log" 2>&1 ||
+    say "Hyperscan (extra \`fast\`) could not be installed: the prefilter of the standard library is used, which is slower"
 rm -f "$log"
 printf '%s\n' "$stamp" >.venv/.stamp

@@ -13,7 +13,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 from banguard import __version__
-from banguard.cli.regex_lines import Batch, of_file, of_journal
+from banguard.cli.regex_lines import Batch, Prepared, blocks_of, lines_of, of_journal
 from banguard.cli.regex_report import (
     SHOWN_LINES,
     Lines,
@@ -364,6 +364,17 @@ class _Trial:
                     show(number, dated, result)
         tally.seconds = self._clock.monotonic() - began
 
+    def batches(self, blocks: Iterable[Prepared], encoding: str) -> Iterator[Batch]:
+        """Return the lines of *blocks* that have to be tried; the others are missed, and counted."""
+        options = self._options
+        if not (options.jsonl or options.invert or options.verbose or options.print_all_missed):
+            from banguard.cli.regex_screen import shortcut  # noqa: PLC0415  not for a line or two
+
+            found = shortcut(self._rules, self.tally.missed, self._now, encoding)
+            if found is not None:
+                return found.batches(blocks)
+        return (lines_of(prepared, encoding) for prepared in blocks)
+
     def _resolve(self, result: LineResult) -> LineResult:
         if self._names is None:
             self._names = _Names(self._clock, self._rules)
@@ -488,7 +499,8 @@ def _run(options: argparse.Namespace, output: _Output, clock: Clock) -> None:
     if is_journal:
         batches = of_journal(subject.filter.journalmatch, log)
     elif is_file:
-        batches = of_file(log, subject.encoding or "UTF-8")
+        encoding = subject.encoding or "UTF-8"
+        batches = trial.batches(blocks_of(log, encoding), encoding)
     else:
         batches = iter([(text, None)])
     trial.run(batches)

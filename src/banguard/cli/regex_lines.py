@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from banguard.sources.journald import Binding, Place
 
 Batch = tuple[list[str], "list[float] | None"]
+# A block of whole lines, where they are (None: newline is the byte 10), and how many were cut.
+Prepared = tuple[bytes, "Sequence[tuple[int, int]] | None", int]
 
 # Those of the server's tail (a test compares them), whose module takes long to load.
 BLOCK = 256 * 1024
@@ -26,25 +28,30 @@ _GZIP = b"\x1f\x8b"
 
 
 def of_file(path: str, encoding: str) -> Iterator[Batch]:
+    """Yield the lines of the blocks of a file, decoded, in batches; there are no times. Raise as `blocks_of` does."""
+    return (lines_of(prepared, encoding) for prepared in blocks_of(path, encoding))
+
+
+def blocks_of(path: str, encoding: str) -> Iterator[Prepared]:
     """
-    Yield the lines of a file in batches, decoded, cut and cleaned as the server does it; there are no times.
+    Yield the lines of a file in blocks, cut and cleaned as the server does it.
 
     A pipe is read as it comes. Raise SourceError when the file cannot be read, LookupError for an unknown *encoding*.
     """
     codecs.lookup(encoding)
-    return _of_file(path, encoding)
+    return _blocks_of(path, encoding)
 
 
-def _of_file(path: str, encoding: str) -> Iterator[Batch]:
+def _blocks_of(path: str, encoding: str) -> Iterator[Prepared]:
     try:
         with open(path, "rb", buffering=0) as raw:
-            yield from _batches(raw, encoding)
+            yield from _blocks(raw, encoding)
     except (OSError, EOFError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise SourceError(f"cannot read {path}: {reason}") from None
 
 
-def _batches(raw: BinaryIO, encoding: str) -> Iterator[Batch]:
+def _blocks(raw: BinaryIO, encoding: str) -> Iterator[Prepared]:
     chunk = raw.read(BLOCK)
     if chunk.startswith(_GZIP):
         import gzip  # noqa: PLC0415  only packed logs need it
@@ -58,7 +65,7 @@ def _batches(raw: BinaryIO, encoding: str) -> Iterator[Batch]:
         data = carry + chunk
         end = form.last_end(data)
         if end:
-            yield _lines(form.prepare(data[:end], LINE_CAP), encoding)
+            yield form.prepare(data[:end], LINE_CAP)
         carry = data[end:]
         surplus = len(carry) - 2 * LINE_CAP
         if surplus > 0:
@@ -66,11 +73,11 @@ def _batches(raw: BinaryIO, encoding: str) -> Iterator[Batch]:
             carry = carry[:LINE_CAP] + carry[LINE_CAP + surplus // 4 * 4 :]
         chunk = raw.read(BLOCK)
     if carry:
-        yield _lines(form.prepare(carry + form.newline, LINE_CAP), encoding)
+        yield form.prepare(carry + form.newline, LINE_CAP)
 
 
-def _lines(prepared: tuple[bytes, Sequence[tuple[int, int]] | None, int], encoding: str) -> Batch:
-    """Decode each line: strictly, and with replacement characters where that fails."""
+def lines_of(prepared: Prepared, encoding: str) -> Batch:
+    """Return the lines of a block. Decode each line: strictly, and with replacement characters where that fails."""
     block, spans, _ = prepared
     if spans is not None:
         return [_decode(block[start:end], encoding) for start, end in spans], None

@@ -14,6 +14,7 @@ from banguard.daemon.supervise import Supervised
 from banguard.errors import ConfigError, SourceError
 from banguard.model import Fact
 from banguard.sources import Source, check_source, open_source, resolve
+from banguard.sources.screen import prefilter_for
 
 logger = logging.getLogger("banguard.jail")
 
@@ -58,7 +59,7 @@ class SourcePool:
 
     def _get(self, name: str) -> Source:
         if name not in self._open:
-            source = open_source(name, clock=self._clock, publish=self._publish)
+            source = open_source(name, clock=self._clock, publish=self._publish, prefilter_for=prefilter_for)
             thread = Supervised(f"bg/{name}", source.run, clock=self._clock, publish=self._publish)
             self._open[name] = (source, thread)
             thread.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from banguard.bans.registry import AttachJail, ConfigureJail, DetachJail, JailBans
 from banguard.clock import Clock
@@ -18,6 +19,9 @@ from banguard.jails.watcher import Attempt, Idle, Message, Reconfigure, Watcher
 from banguard.matching import FilterRules
 from banguard.model import Ban, Cursor, JailReport, JailStats
 from banguard.sources import Source, Subscription
+
+if TYPE_CHECKING:
+    from banguard.matching.prefilter import Wanted
 
 logger = logging.getLogger("banguard.jail")
 filter_logger = logging.getLogger("banguard.filter")
@@ -49,6 +53,7 @@ class JailRunner:
         self._source = source
         self._services = services
         self._rules_view, rules = self._compile(config)
+        self._wanted = _WantedBy(rules, config.logencoding)
         self._inbox: Inbox[Message] = Inbox(BLOCKS)
         self._jail = Jail(
             config,
@@ -159,6 +164,8 @@ class JailRunner:
         ignore = make_ignore(config, self._services)
         self.config = config
         self._rules_view = view
+        # Before the rules are in force: no block may be scanned for the old ones and then be tried with these.
+        self._wanted = _WantedBy(rules or self._wanted.rules, config.logencoding)
         if self._thread is None:
             self._jail.reconfigure(config, rules, ignore)
             return
@@ -229,6 +236,9 @@ class JailRunner:
     def _report(self, report: JailReport) -> None:
         self._services.registry.inbox.put(report)
 
+    def _wants(self) -> Wanted | None:
+        return self._wanted()
+
     def _compile(self, config: JailConfig) -> tuple[RulesView, FilterRules]:
         rules = make_rules(config, journal=self.source_name == "journald")
         pattern = config.filter.datepattern
@@ -259,6 +269,7 @@ class JailRunner:
                 date_of=DateOf(config, self._services.clock),
                 journalmatch=config.filter.journalmatch,
                 backend_options=config.backend_options,
+                wanted=self._wants,
             )
         )
 
@@ -277,6 +288,23 @@ class IsIgnored:
             self._rules = make_ignore(self._config, self._services)
             self._asked = True
         return self._rules.reason(host, command=False) is not None
+
+
+class _WantedBy:
+    """Tells a source what lines hold that *rules* say something of; found out when first asked."""
+
+    def __init__(self, rules: FilterRules, encoding: str) -> None:
+        self.rules = rules
+        self._encoding = encoding
+        self._answer: tuple[Wanted | None] | None = None
+
+    def __call__(self) -> Wanted | None:
+        """Return it; None when that is any line."""
+        if self._answer is None:
+            from banguard.matching.prefilter import wanted  # noqa: PLC0415  a jail without a file needs none
+
+            self._answer = (wanted(self.rules, self._encoding),)
+        return self._answer[0]
 
 
 class DateOf:

@@ -155,12 +155,13 @@ class DatePattern:
     One template: what the dates of a line look like.
 
     Group 1 of its regex is what is cut out of the line. *text* is what the user would write for it, *name* what the
-    tester prints. *anchored* says that it matches only at the line's start, or only at its end. *needs*, when there is
+    tester prints. *anchored* says that it matches only at the line's start, or only at its end; *at_start* that it is
+    tried nowhere else than at the start. *needs*, when there is
     one, finds something in every line in which the pattern matches. Shared between detectors; its regex is compiled
     when first asked for.
     """
 
-    __slots__ = ("_at_start", "_compiled", "_ignore_case", "_source", "anchored", "name", "needs", "text")
+    __slots__ = ("_compiled", "_ignore_case", "_source", "anchored", "at_start", "name", "needs", "text")
 
     def __init__(
         self, text: str, name: str, source: str, *, anchored: bool, at_start: bool, ignore_case: bool = False
@@ -170,7 +171,7 @@ class DatePattern:
         self.anchored = anchored
         self.needs: Callable[[str], object] | None = None
         self._source = source
-        self._at_start = at_start
+        self.at_start = at_start
         self._ignore_case = ignore_case
         self._compiled: dict[str, Matcher] = {}
 
@@ -194,7 +195,7 @@ class DatePattern:
         except (re.error, RecursionError, OverflowError) as error:
             raise PatternError(f"not a date pattern: {error}", pattern=self.text) from None
         # `search` would try a regex that starts with ^ at every position; `match` gives up at the first.
-        find = regex.match if self._at_start else regex.search
+        find = regex.match if self.at_start else regex.search
         return Matcher(regex, find, dict(regex.groupindex))
 
 

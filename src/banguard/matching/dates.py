@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from banguard.errors import PatternError
 from banguard.matching.datepattern import MONTHS, WEEKDAYS, DatePattern, compile_datepattern, limited_years
+from banguard.matching.reach import Reach
 from banguard.matching.zones import EPOCH_WALL, LOCAL, Zone, offset_of, parse_zone
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ _FOR_EVER: Final = float("inf")
 _FAR: Final = 0x7FFFFFFF  # a column beyond any line
 _DAY: Final = 86_400
 _UNUSED_AFTER: Final = 300.0  # seconds after which the place of a template may be taken by any other
+_NEVER: Final = "\n"  # a beginning that no line has
 _SECONDS: Final = {text: int(text) for number in range(60) for text in (str(number), f"{number:02}")}
 
 
@@ -55,7 +57,7 @@ class DateTemplate:
     *hits* counts the lines that it won, *distance* is the column at which it last did.
     """
 
-    __slots__ = ("_years", "anchored", "distance", "factor", "find", "hits", "last_used", "pattern", "reader", "weight")
+    __slots__ = ("_reach", "_years", "anchored", "distance", "factor", "find", "hits", "last_used", "pattern", "reader")
 
     def __init__(self, pattern: DatePattern, factor: float) -> None:
         self.pattern = pattern
@@ -63,9 +65,9 @@ class DateTemplate:
         self.factor = factor
         self.hits = 0
         self.distance = _FAR
-        self.weight = 0.0
         self.last_used = 0.0
         self._years = ""
+        self._reach: Reach | None = None
         self.reader: Reader | None = None
         self.find: Callable[[str], re.Match[str] | None] = self._compile_and_find
 
@@ -79,10 +81,25 @@ class DateTemplate:
         """The regular expression."""
         return self.pattern.regex(self._years)
 
+    @property
+    def weight(self) -> float:
+        """What decides about its place: how often it won, and how far to the left."""
+        return self.hits * self.factor / (self.distance or 1)
+
+    def reach(self, line: str) -> int:
+        """Return how many first characters of *line* decide whether and where it matches there; 0 when unknown."""
+        if not self.pattern.at_start:
+            return 0
+        if self._reach is None:
+            regex = self.pattern.compile(self._years).regex
+            self._reach = Reach(regex.pattern, regex.flags)
+        return self._reach.of(line)
+
     def set_years(self, years: str) -> None:
         """Let a limited year be what regex *years* says."""
         if years != self._years:
             self._years = years
+            self._reach = None
             self.reader = None
             self.find = self._compile_and_find
 
@@ -128,6 +145,11 @@ class DateDetector:
         self._last_line = ""
         self._last_start = 1
         self._last_end = 0
+        # How lines begin that have the same date as the last one, and from when until when that holds.
+        self._again = _NEVER
+        self._again_from = self._again_until = 0.0
+        self._again_template = self._templates[0]
+        self._again_found = FoundDate(0, 0, "", None, "", True)
 
     @property
     def templates(self) -> list[DateTemplate]:
@@ -141,6 +163,12 @@ class DateDetector:
 
     def find(self, line: str, now: float) -> FoundDate | None:
         """Return the date of *line* (without newline), read as of *now* (epoch seconds); None when there is none."""
+        if line.startswith(self._again) and self._again_from <= now < self._again_until:
+            # The template that won last matches here as it did there.
+            template = self._again_template
+            template.hits += 1
+            template.last_used = now
+            return self._again_found
         if now >= self._years_until:
             self._set_years(now)
         last = self._last
@@ -214,10 +242,10 @@ class DateDetector:
         """Count the hit of the template *at* that place and read its date."""
         template = self._templates[at]
         start, end = match.span()
+        self._again = _NEVER
         template.hits += 1
         template.last_used = now
         template.distance = start
-        template.weight = template.hits * template.factor / (start or 1)
         self._last_line = line
         self._last_start = start
         self._last_end = end
@@ -235,7 +263,33 @@ class DateDetector:
             start = max(start, 0)
             return FoundDate(start, start, "", None, template.pattern.name, True)
         time = reader.read(match, now)
-        return FoundDate(start, start if time is None else end, line[start:end], time, template.pattern.name, False)
+        found = FoundDate(start, start if time is None else end, line[start:end], time, template.pattern.name, False)
+        if reader.valid_from <= now < reader.valid_until:
+            reach = template.reach(line)
+            if reach:
+                self._again = line[:reach]
+                self._again_from = reader.valid_from
+                self._again_until = min(reader.valid_until, self._years_until)
+                self._again_found, self._again_template = found, template
+        return found
+
+    def again(self, count: int, now: float) -> None:
+        """Count the hits of *count* more lines that begin as `decides` said, without looking at them."""
+        template = self._templates[self._last]
+        template.hits += count
+        template.last_used = now
+
+    def decides(self, beginning: str) -> bool:
+        """Tell whether any line that begins so has a date by the template that won last."""
+        if self._last < 0:
+            return False
+        template = self._templates[self._last]
+        reach = template.reach(beginning)
+        return 0 < reach <= len(beginning) and template.find(beginning) is not None
+
+    def reach(self, line: str) -> int:
+        """Return how many first characters of *line* decide about a date by the template that won last; 0: unknown."""
+        return self._templates[self._last].reach(line) if self._last >= 0 else 0
 
     def _bubble(self, at: int, now: float) -> int:
         """Move the template *at* that place up as far as its weight allows; return its new place."""
@@ -254,6 +308,7 @@ class DateDetector:
 
     def _set_years(self, now: float) -> None:
         years, self._years_until = limited_years(now, any_year=self._any_year)
+        self._again = _NEVER
         for template in self._templates:
             template.set_years(years)
 
@@ -266,7 +321,7 @@ class Reader:
     reading depends on *now* (no year, no day), it is remembered for as long as no other now could change it.
     """
 
-    __slots__ = ("_base", "_from", "_key", "_names", "_numbers", "_second", "_until", "_zone", "read")
+    __slots__ = ("_base", "_key", "_names", "_numbers", "_second", "_zone", "read", "valid_from", "valid_until")
 
     def __init__(self, groups: dict[str, int], zone: Zone) -> None:
         self._zone = zone
@@ -276,11 +331,12 @@ class Reader:
         self._second = groups.get("S", 0)
         self._key: object = None
         self._base: float | None = None
-        self._from = self._until = 0.0
+        self.valid_from = self.valid_until = 0.0
         self.read: Callable[[re.Match[str], float], float | None] = self._read_tokens
         for kind, read in _NUMBER_READERS.items():
             if kind in groups:
                 self.read = read
+                self.valid_from, self.valid_until = -_FOR_EVER, _FOR_EVER
 
     def _read_tokens(self, match: re.Match[str], now: float) -> float | None:
         """Return the time of *match* as of *now*, or None for an impossible date."""
@@ -292,9 +348,9 @@ class Reader:
             if second > 59:
                 return None
         key = match.group(*self._numbers) if self._numbers else ()
-        if key != self._key or not self._from <= now < self._until:
+        if key != self._key or not self.valid_from <= now < self.valid_until:
             self._key = key
-            self._from, self._until = -_FOR_EVER, _FOR_EVER
+            self.valid_from, self.valid_until = -_FOR_EVER, _FOR_EVER
             texts = key if isinstance(key, tuple) else (key,)
             self._base = self._minute(dict(zip(self._names, texts, strict=True)), second, now)
         return None if self._base is None else self._base + second
@@ -314,11 +370,11 @@ class Reader:
                 wall = _wall(fields.year, fields.month, fields.day, fields.hour, fields.minute) - (offset or 0)
             if offset is not None:
                 return float(wall - EPOCH_WALL)
-            self._from = now
+            self.valid_from = now
             time, until = zone.epoch(wall, now)
         except (ValueError, OverflowError, OSError):
             return None
-        self._until = min(self._until, until)
+        self.valid_until = min(self.valid_until, until)
         return time
 
     def _complete(self, fields: _Fields, offset: int | None, second: int, now: float) -> int:
@@ -330,7 +386,7 @@ class Reader:
         """
         clock = (self._zone if offset is None else LOCAL).wall(now)
         # Whatever the local clock does, it does between minutes.
-        self._from, self._until = now, now - now % 60 + 60
+        self.valid_from, self.valid_until = now, now - now % 60 + 60
         today = date.fromordinal(int(clock // _DAY))
         year = today.year if fields.year is None else fields.year
         month, day = fields.month, fields.day
@@ -352,10 +408,10 @@ class Reader:
     def _is_after(self, wall: int, second: int, limit: float, now: float) -> bool:
         """Whether that *second* of minute *wall* is after *limit*, which moves with *now*; note how long that holds."""
         if wall + second > limit:
-            self._until = min(self._until, now + (wall - limit) if wall > limit else now)
+            self.valid_until = min(self.valid_until, now + (wall - limit) if wall > limit else now)
             return True
         if wall + 59 > limit:
-            self._until = now
+            self.valid_until = now
         return False
 
 

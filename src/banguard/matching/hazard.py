@@ -52,15 +52,20 @@ def _add(target: Weights, source: Weights, ways: int = 1) -> None:
         target[place] = min(2, target.get(place, 0) + weight * ways)
 
 
-class _Graph:
-    """The places of a regex, the characters they take (as bits), and what may follow what, in how many ways."""
+class Graph:
+    """
+    The places of a regex: *first* may begin a match, *follow* says what may come after each, in how many ways.
+
+    *takes* are the characters that a place takes: bit n stands for the ASCII character n, higher ones for others. Of a
+    group that is repeated less than ten times only one round is told. Raise OverflowError when it gets too large.
+    """
 
     def __init__(self, items: Items, flags: int) -> None:
         self.takes: list[int] = []
         self.follow: list[Weights] = []
         self.loops: list[int] = []
         self._is_hollow = False
-        self._items(items, flags)
+        self.first = tuple(self._items(items, flags).first)
 
     def _place(self, code: object, value: Any, flags: int) -> _Part:
         if str(code) == "LITERAL" and value < 128 and not flags & re.IGNORECASE:
@@ -225,9 +230,9 @@ def _bits(text: str, flags: int) -> int:
     return sum(1 << number for number, char in enumerate(_ALPHABET) if takes(char)) or _OTHER
 
 
-def _graph(regex: str, flags: int) -> _Graph | None:
+def _graph(regex: str, flags: int) -> Graph | None:
     parsed = parse(regex, flags)
-    return None if parsed is None else _Graph(*parsed)
+    return None if parsed is None else Graph(*parsed)
 
 
 def explodes(regex: str, flags: int = 0) -> bool:

@@ -10,6 +10,7 @@ from banguard.errors import PatternError
 from banguard.matching.bounded import Bounded, BoundedMatch, compile_bounded
 from banguard.matching.hazard import ENDLESS, explodes, safe_length
 from banguard.matching.tags import expand, group_name
+from banguard.matching.universal import matches_every_line
 
 Found = re.Match[str] | BoundedMatch
 
@@ -135,6 +136,16 @@ class Pattern:
             self._limit = ENDLESS
             if self._bounded is not None:
                 self.find = self._bounded.search
+
+    @property
+    def flags(self) -> int:
+        """The flags with which it is compiled."""
+        return self._compiled.flags
+
+    @property
+    def matches_every_line(self) -> bool:
+        """Whether there is no line that it does not match; not always found out."""
+        return matches_every_line(self.regex, self.flags)
 
     @property
     def limit(self) -> int:

@@ -163,6 +163,11 @@ class FilterRules:
         self._loose: tuple[tuple[int, Finder], ...] = ()
         self._after_gate: dict[int, tuple[tuple[int, Finder], ...]] = {}
 
+    @property
+    def ignores_first(self) -> bool:
+        """Whether the ignoreregexes are asked before the failregexes, and so also of lines that none of these match."""
+        return self._ignore_first
+
     # ---- date
 
     def date(self, line: str, now: float, given_time: float | None = None) -> DatedLine:

@@ -11,6 +11,9 @@ from typing import Any
 _PARSER = importlib.import_module("re._parser")
 _CONSTANTS = importlib.import_module("re._constants")
 
+MAXREPEAT = _CONSTANTS.MAXREPEAT
+"""The number of repeats that means: without end."""
+
 # Codes of the parser, by their names in `re`.
 Items = Sequence[tuple[Any, Any]]
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from banguard.clock import Clock
     from banguard.config.schema import LogPath
+    from banguard.matching.prefilter import Wanted
     from banguard.model import Candidates, Cursor, Fact
 
 Spans = tuple[tuple[int, int], ...]
@@ -25,6 +26,9 @@ DateOf = Callable[[str], "float | None"]
 Prefilter = Callable[[bytes], Mapping[str, "Spans | None"]]
 # Builds the prefilter of one log for the jails that read it; None when every line goes to every jail.
 PrefilterFor = Callable[[str, Sequence["Subscription"]], "Prefilter | None"]
+
+
+WantedOf = Callable[[], "Wanted | None"]
 
 
 class Sink(Protocol):
@@ -45,6 +49,11 @@ def no_date(_line: str) -> float | None:
     return None
 
 
+def every_line() -> Wanted | None:
+    """Say that every line is wanted."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Subscription:
     """
@@ -53,7 +62,8 @@ class Subscription:
     *logpath* are paths or globs; *journalmatch* are the lines of that option, each split at blanks (a `+` stands
     alone). *encoding* is the codec of the logs (`auto`: that of the locale). *resume* maps a log to the position that
     the jail has processed. Without one, lines older than *findtime* seconds are passed over: *date_of* tells the date
-    of a line (epoch seconds), and is called in the thread of the source. *inbox* takes the blocks.
+    of a line (epoch seconds), and is called in the thread of the source. *inbox* takes the blocks. *wanted* tells what
+    a line must hold to be worth handing out (None: nothing); it is asked for each block, in the thread of the source.
     """
 
     jail: str
@@ -65,6 +75,7 @@ class Subscription:
     date_of: DateOf = no_date
     journalmatch: tuple[tuple[str, ...], ...] = ()
     backend_options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    wanted: WantedOf = every_line
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,214 @@
+"""
+Find texts of which at least one stands in every line that a regex can match.
+
+The regex is walked as Python's own parser sees it. Each part is either one of a few exact texts, or has a requirement:
+a set of texts of which every match holds one. Texts are ASCII, in lower case, and meant to be looked for without regard
+to case. What is not understood requires nothing. See Russ Cox, "Regular Expression Matching with a Trigram Index",
+2012, for the same idea.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from banguard.matching.syntax import Items, parse
+
+Texts = frozenset[str]
+
+# Larger sets cost more to look for than they save.
+_MAX_EXACT = 24
+_MAX_TEXTS = 64
+_MAX_LENGTH = 64
+_SHORTEST = 2
+# A longer text is hardly rarer.
+_LONG = 8
+
+_EMPTY: Texts = frozenset({""})
+
+# Texts that stand in most lines of most logs say little, and so do parts of them.
+_COMMON = (
+    " from for user port with error failed to in on by at http/1.1 https get post session connection client server "
+    "info warning notice password authentication address host name not 127.0.0.1 root daemon debug request 192.168. "
+)
+
+# Letters that ignoring case also makes of characters that are not ASCII: LATIN SMALL LETTER LONG S, KELVIN SIGN, and
+# the dotted and dotless i (see the table of equivalences in `re._casefix` and str.lower).
+FOLDED = {"s": "\u017f", "k": "\u212a", "i": "\u0130\u0131"}
+
+
+class Required(NamedTuple):
+    """
+    What a regex requires: every match holds one of *texts*.
+
+    *folded* are the letters of FOLDED among them that may be written otherwise, because the regex ignores case.
+    """
+
+    texts: Texts
+    folded: frozenset[str] = frozenset()
+
+
+class _Part(NamedTuple):
+    """A part of a regex: all it can match (*exact*, if that is little), and the requirements of which each holds."""
+
+    exact: Texts | None
+    required: tuple[Texts, ...] = ()
+
+
+_UNKNOWN = _Part(None)
+_NOTHING = _Part(_EMPTY)
+
+
+def required(regex: str, flags: int = 0, *, cut: bool = True) -> Required | None:
+    """
+    Return what must stand in each line that *regex* can match; None when nothing is sure, or it is too common.
+
+    *cut* says that the line had a date cut out anywhere before the regex saw it: of a text only one half is then sure
+    to stand in the whole line. Without *cut* that happened at its very beginning, behind at most two characters that
+    belong to no word.
+    """
+    parsed = parse(regex, flags)
+    if parsed is None:
+        return None
+    items, flags = parsed
+    walk = _Walk()
+    try:
+        part = walk.items(items, flags)
+    except RecursionError:
+        return None
+    choices = [_uncut(texts, cut=cut) for texts in _requirements(part)]
+    best = max((texts for texts in choices if _worth(texts) > 0), key=_worth, default=None)
+    if best is None:
+        return None
+    return Required(best, frozenset(letter for letter in walk.folded if any(letter in text for text in best)))
+
+
+def _uncut(texts: Texts, *, cut: bool) -> Texts:
+    """Return what is left of *texts* for sure when a date was cut out of the line that holds one of them."""
+    if cut:
+        return frozenset(half for text in texts for half in (text[: len(text) // 2], text[len(text) // 2 :]))
+    return frozenset(_behind_start(text) for text in texts)
+
+
+def _behind_start(text: str) -> str:
+    """Leave out what may stand before the date at the beginning of a line."""
+    for _ in range(2):
+        if text and not (text[0].isalnum() or text[0] == "_"):
+            text = text[1:]
+    return text
+
+
+def _requirements(part: _Part) -> tuple[Texts, ...]:
+    return part.required if part.exact is None else (*part.required, part.exact)
+
+
+def weight(text: str) -> float:
+    """Return how much finding *text* says; 0 when nothing."""
+    if len(text) < _SHORTEST:
+        return 0.0
+    value = float(min(len(text), _LONG))
+    return value / 3 if text in _COMMON or text.isdigit() else value
+
+
+def _worth(texts: Texts) -> float:
+    if not texts or len(texts) > _MAX_TEXTS:
+        return 0.0
+    return min(map(weight, texts)) - len(texts) / 32
+
+
+class _Walk:
+    """Goes through the items of a regex; *folded* are the letters met where case is ignored."""
+
+    def __init__(self) -> None:
+        self.folded: set[str] = set()
+
+    def items(self, items: Items, flags: int) -> _Part:
+        """Return what items one after the other can match."""
+        found: list[Texts] = []
+        run: Texts = _EMPTY
+        is_whole = True
+        for code, value in items:
+            part = self._item(str(code), value, flags)
+            found += part.required
+            if part.exact is not None:
+                joined = _product(run, part.exact)
+                if joined is not None:
+                    run = joined
+                    continue
+            is_whole = False
+            found.append(run)
+            run = part.exact if part.exact is not None else _EMPTY
+        if is_whole:
+            return _Part(run, tuple(found))
+        found.append(run)
+        return _Part(None, _useful(found))
+
+    def _item(self, name: str, value: Any, flags: int) -> _Part:
+        if name == "LITERAL":
+            return self._literal(value, flags)
+        if name == "IN":
+            return self._either_of(value, flags)
+        if name in {"AT", "ASSERT", "ASSERT_NOT"}:
+            return _NOTHING
+        if name == "SUBPATTERN":
+            return self.items(value[3], (flags | value[1]) & ~value[2])
+        if name == "ATOMIC_GROUP":
+            return self.items(value, flags)
+        if name == "BRANCH":
+            return _any([self.items(branch, flags) for branch in value[1]])
+        if name == "GROUPREF_EXISTS":
+            return _any([self.items(branch, flags) if branch else _NOTHING for branch in value[1:]])
+        if name in {"MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"}:
+            return self._repeat(value[0], value[1], value[2], flags)
+        return _UNKNOWN
+
+    def _literal(self, code: int, flags: int) -> _Part:
+        if code >= 128 or code == 10:
+            return _UNKNOWN
+        char = chr(code).lower()
+        if flags & re.IGNORECASE and char in FOLDED:
+            self.folded.add(char)
+        return _Part(frozenset({char}))
+
+    def _either_of(self, members: Sequence[tuple[Any, Any]], flags: int) -> _Part:
+        if len(members) > 4 or any(str(code) != "LITERAL" for code, _ in members):
+            return _UNKNOWN
+        return _any([self._literal(value, flags) for _, value in members])
+
+    def _repeat(self, least: int, most: Any, inner: Items, flags: int) -> _Part:
+        part = self.items(inner, flags)
+        if least == 0:
+            if str(most) == "1" and part.exact is not None and len(part.exact) < _MAX_EXACT:
+                return _Part(part.exact | _EMPTY)
+            return _UNKNOWN
+        if str(most) == str(least) and least <= 16:
+            return self.items([*inner] * least, flags)
+        return _Part(None, _useful(_requirements(part)))
+
+
+def _product(one: Texts, two: Texts) -> Texts | None:
+    """Return all texts of *one* followed by one of *two*; None when that is too much."""
+    if len(one) * len(two) > _MAX_EXACT:
+        return None
+    joined = frozenset(first + second for first in one for second in two)
+    return None if max(map(len, joined)) > _MAX_LENGTH else joined
+
+
+def _any(parts: Sequence[_Part]) -> _Part:
+    """Return what one of *parts* can match."""
+    if all(part.exact is not None for part in parts):
+        exact = frozenset(text for part in parts for text in part.exact or ())
+        if len(exact) <= _MAX_EXACT:
+            return _Part(exact)
+    texts: set[str] = set()
+    for part in parts:
+        best = max(_requirements(part), key=_worth, default=_EMPTY)
+        if _worth(best) <= 0:
+            return _UNKNOWN
+        texts |= best
+    return _Part(None, _useful([frozenset(texts)]))
+
+
+def _useful(found: Iterable[Texts]) -> tuple[Texts, ...]:
+    return tuple(texts for texts in dict.fromkeys(found) if "" not in texts and len(texts) <= _MAX_TEXTS)

@@ -1,0 +1,124 @@
+"""Tell how much of a line's beginning decides about a match at its start."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from banguard.matching.hazard import Graph
+from banguard.matching.syntax import MAXREPEAT, Items, parse
+
+# Any digit stands for all, so that what is found out for one second of a log holds for all.
+_SHAPE = {ord(digit): "0" for digit in "123456789"}
+_ALL_DIGITS = sum(1 << ord(digit) for digit in "0123456789")
+_MAX_SHAPES = 256
+LONGEST = 64
+"""Characters of a line that are looked at."""
+
+
+def shape(text: str) -> str:
+    """Return the beginning of *text* with each digit as 0."""
+    return text[:LONGEST].translate(_SHAPE)
+
+
+class Reach:
+    """
+    Remembers for one regex, which is tried at the start of lines only, how far it looks at lines of some shape.
+
+    Two lines that are the same as far as that have the same match, or none both.
+    """
+
+    __slots__ = ("_graph", "_known")
+
+    def __init__(self, regex: str, flags: int) -> None:
+        self._known: dict[str, int] = {}
+        self._graph: Graph | None = None
+        parsed = parse(regex, flags)
+        if parsed is None or flags & re.MULTILINE or not _is_simple(parsed[0]):
+            return
+        groups: dict[int, Items] = {}
+        try:
+            self._graph = Graph(_spread(parsed[0], groups), parsed[1])
+        except (OverflowError, RecursionError):
+            return
+
+    def of(self, line: str) -> int:
+        """Return how many characters of *line* decide; 0 when that is not known, or the line has no more."""
+        if self._graph is None:
+            return 0
+        form = shape(line)
+        reach = self._known.get(form)
+        if reach is None:
+            if len(self._known) >= _MAX_SHAPES:
+                return 0
+            reach = self._known[form] = _look(self._graph, form)
+        return reach
+
+
+def _look(graph: Graph, form: str) -> int:
+    """Follow all ways through a regex at once, until none takes the next character."""
+    places = set(graph.first)
+    for index, char in enumerate(form):
+        if char > "\x7f":
+            return 0
+        bits = _ALL_DIGITS if char == "0" else 1 << ord(char)
+        places = {place for place in places if graph.takes[place] & bits}
+        if not places:
+            # This one was looked at all the same, be it to see where a word ends.
+            return index + 1
+        places = {after for place in places for after in graph.follow[place]}
+    return 0
+
+
+def _is_simple(items: Items) -> bool:
+    """Tell whether no part looks farther than one character ahead, or at the end of the text."""
+    for code, value in items:
+        name = str(code)
+        if name in {"ATOMIC_GROUP", "POSSESSIVE_REPEAT"}:
+            return False
+        if name == "AT" and str(value) not in {"AT_BEGINNING", "AT_BOUNDARY", "AT_NON_BOUNDARY"}:
+            return False
+        if name in {"ASSERT", "ASSERT_NOT"} and value[1].getwidth()[1] > 1:
+            return False
+        if not all(_is_simple(inner) for inner in _inner(name, value)):
+            return False
+    return True
+
+
+def _inner(name: str, value: Any) -> list[Items]:
+    if name == "BRANCH":
+        return list(value[1])
+    if name in {"ASSERT", "ASSERT_NOT"}:
+        return [value[1]]
+    if name == "GROUPREF_EXISTS":
+        return [branch for branch in value[1:] if branch]
+    if name in {"MAX_REPEAT", "MIN_REPEAT"}:
+        return [value[2]]
+    return [value[3]] if name == "SUBPATTERN" else []
+
+
+def _spread(items: Items, groups: dict[int, Items]) -> list[tuple[Any, Any]]:
+    """
+    Return items that let pass more than *items*, and are simpler to follow.
+
+    A reference to a group becomes the group itself, and what may come more than once may come any number of times.
+    """
+    plain: list[tuple[Any, Any]] = []
+    for code, value in items:
+        name = str(code)
+        if name == "SUBPATTERN":
+            group, on, off, inner = value
+            inner = _spread(inner, groups)
+            if group is not None:
+                groups[group] = inner
+            plain.append((code, (group, on, off, inner)))
+        elif name == "GROUPREF" and value in groups:
+            plain += groups[value]
+        elif name in {"MAX_REPEAT", "MIN_REPEAT"}:
+            most = value[1] if value[1] in {0, 1} else MAXREPEAT
+            plain.append((code, (value[0], most, _spread(value[2], groups))))
+        elif name == "BRANCH":
+            plain.append((code, (value[0], [_spread(branch, groups) for branch in value[1]])))
+        else:
+            plain.append((code, value))
+    return plain
