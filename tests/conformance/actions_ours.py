@@ -1,44 +1,53 @@
 """
-Have our own dispatcher carry out the actions of a configuration; the twin of `actions_oracle.py`, with its arguments.
+Have our own server carry out the actions of a configuration; the twin of `actions_oracle.py`, with its arguments.
 """
 
+import os
 import sys
 import time
 
-from banguard.actions import Dispatcher
-from banguard.clock import SystemClock
-from banguard.config import load
-from banguard.model import Ban, BanChange, Change
+import actions_steps
 
-STEPS = (("ban4", "192.0.2.9"), ("ban6", "2001:db8::9"))
+from banguard.control.client import Connection
+from banguard.errors import ControlError
 
 
 def main(directory, record, jails):
-    config = load(directory)
-    dispatcher = Dispatcher(clock=SystemClock(), allow_ipv6=True)
+    work = os.path.dirname(record)
+    socket = os.path.join(work, "b.sock")
+    log = os.path.join(work, "banguard.log")
+    options = ["-c", actions_steps.empty_configuration(work), "-s", socket, "-p", os.path.join(work, "b.pid")]
+    server = actions_steps.start([sys.executable, "-m", "banguard", *options, "--logtarget", log, "-f", "start"])
+    try:
+        deadline = time.monotonic() + 60
+        while not os.path.exists(socket):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
-    def mark(jail, step):
-        with open(record, "a") as file:
-            file.write(f"#{jail} {step}\n")
+        def send(*command):
+            with Connection(socket, time.monotonic) as connection:
+                reply = connection.ask(command, 60)
+            assert reply.ok, (command, reply.error)
 
-    for jail in jails:
-        mark(jail, "start")
-        problems = dispatcher.attach(jail, config.jails[jail].actions)
-        assert not problems, problems
-        dispatcher.wait(3)
-        now = time.time()
-        for step, address in STEPS:
-            mark(jail, step)
-            dispatcher.emit(BanChange(Change.BAN, Ban(jail, address, now, now + 600)))
-            dispatcher.wait(3)
-        mark(jail, "unban4")
-        dispatcher.emit(BanChange(Change.UNBAN, Ban(jail, STEPS[0][1], now, now + 600)))
-        dispatcher.wait(3)
-        mark(jail, "stop")
-        dispatcher.detach(jail)
-        dispatcher.wait(3)
-    mark("", "end")
-    assert dispatcher.stop()
+        def ready():
+            try:
+                send("ping")
+            except ControlError:
+                return False
+            return True
+
+        while not ready():
+            time.sleep(0.02)
+
+        def load(jail):
+            send("reload", "--config", directory, jail)
+
+        steps = actions_steps.Steps(record, log, server.pid)
+        for jail in jails:
+            steps.run(jail, load=load, reload=load, send=send)
+        steps.finish()
+    finally:
+        actions_steps.end(server)
 
 
 if __name__ == "__main__":

@@ -247,6 +247,8 @@ class App:
             runner.change(replace(new, actions=runner.config.actions))
             runner.change_actions(new)
             logger.info("Jail '%s' reloaded", name)
+        for name in plan.kept:
+            self._jails[name].change_actions(config.jails[name])  # unchanged; `actionreload` is to run
         for name in config.jails:
             if name in plan.start or name in plan.restart:
                 try:
