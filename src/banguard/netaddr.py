@@ -65,6 +65,12 @@ def canonical(text: str) -> str | None:
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]
     address, slash, length = text.partition("/")
+    if not slash and ":" not in address:
+        try:
+            # Four numbers, written as they should be; all else takes longer.
+            return socket.inet_ntop(socket.AF_INET, socket.inet_pton(socket.AF_INET, address))
+        except (OSError, ValueError):
+            pass
     packed = _packed(address)
     if packed is None:
         return None

@@ -259,7 +259,7 @@ def _compare(outcome: Outcome, oracle: Oracle, name: str, options: dict, lines: 
         outcome.add("refused there", f"{name} {options}: {reply['error']}")
         return
     rules = rules_for(name, options)
-    rules.join()
+    rules.prepare()
     patient = rules_for(name, options)
     patient.sessions = Sessions(seconds=float("inf"))
     outcome.filters.add(name)

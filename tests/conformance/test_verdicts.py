@@ -83,7 +83,7 @@ def differences(joined: bool) -> tuple[int, list[str]]:
     for (name, options), records in GROUPS.items():
         rules = rules_for(name, json.loads(options))
         if joined:
-            rules.join()
+            rules.prepare()
         for record in records:
             count += 1
             actual = verdict(rules, record)

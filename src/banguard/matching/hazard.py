@@ -54,9 +54,9 @@ def _add(target: Weights, source: Weights, ways: int = 1) -> None:
 
 class Graph:
     """
-    The places of a regex: *first* may begin a match, *follow* says what may come after each, in how many ways.
+    The places of a regex, and what may follow what.
 
-    *takes* are the characters that a place takes: bit n stands for the ASCII character n, higher ones for others. Of a
+    *first* may begin a match, *last* end one; *follow* says what may come after each, in how many ways. *takes* are the characters that a place takes: bit n stands for the ASCII character n, higher ones for others. Of a
     group that is repeated less than ten times only one round is told. Raise OverflowError when it gets too large.
     """
 
@@ -65,7 +65,10 @@ class Graph:
         self.follow: list[Weights] = []
         self.loops: list[int] = []
         self._is_hollow = False
-        self.first = tuple(self._items(items, flags).first)
+        whole = self._items(items, flags)
+        self.first = tuple(whole.first)
+        self.last = frozenset(whole.last)
+        self.may_be_empty = whole.empty > 0
 
     def _place(self, code: object, value: Any, flags: int) -> _Part:
         if str(code) == "LITERAL" and value < 128 and not flags & re.IGNORECASE:

@@ -16,20 +16,22 @@ SESSION_LIMIT = 10_000
 # More lines of one session than any action could show are not kept.
 SESSION_LINES = 64
 
+_SEVERAL = object()  # stands for more than one user
+
 _SKIPPED = re.compile(r"skiplines\d+\Z")
 
 
 class _Session:
-    """What is known of one session."""
+    """What is known of one session; thousands of them are kept."""
 
-    __slots__ = ("at", "data", "lines", "pending", "quiet", "quiet_lines", "users")
+    __slots__ = ("at", "data", "lines", "pending", "quiet", "quiet_lines", "user")
 
     def __init__(self, data: dict[str, object], at: float) -> None:
         self.data = data
         self.at = at
-        self.users: set[object] = set()
-        self.lines: list[str] = []  # of a failure whose host is not known yet, or which was just reported
-        self.quiet_lines: list[str] = []  # of matches that are no failure by themselves
+        self.user: object = None  # the first one named
+        self.lines: tuple[str, ...] = ()  # of a failure whose host is not known yet, or which was just reported
+        self.quiet_lines: tuple[str, ...] = ()  # of matches that are no failure by themselves
         self.quiet = False  # the last match was no failure
         self.pending = False  # the last match was a failure of a host not known yet
 
@@ -49,6 +51,8 @@ class Sessions:
         self._seconds = seconds
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._now = 0.0
+        # Before that time no session can be over.
+        self._stale_at = float("-inf")
         self.lost = 0
 
     def __len__(self) -> int:
@@ -60,51 +64,53 @@ class Sessions:
         """
         Take a match of session *key*; return the data and the lines of the failure it makes, None when it makes none.
 
-        *data* are the groups of the match, *line* is the original line, *at* its time in epoch seconds (None: that of
-        the line before). It is the time of the lines that ages a session, not the clock: a log that is read at once
+        *data* are the groups of the match, which belong to the session from now on; *line* is the original line, *at*
+        its time in epoch seconds (None: that of the line before). It is the time of the lines that ages a session, not the clock: a log that is read at once
         gives the failures that it gave while it grew, also where a process id comes again after days.
         """
         now = self._now = self._now if at is None else at
         gained = bool(data.get("mlfgained"))
         over = bool(data.pop("mlfforget", None))
         quiet = gained or bool(data.get("nofail"))
+        user = data.get("user")
         session = self._find(key, now)
+        several = False
         if session is None:
-            session = _Session(dict(data), now)
+            session = _Session(data, now)
             if not over:
                 self._keep(key, session)
+            known = data
         else:
             if gained:
                 session.pending = False
             if not session.quiet and not session.pending:
-                session.lines.clear()
+                session.lines = ()
             known = session.data
             for name, value in data.items():
                 if value is not None:
                     known[name] = value
             if over:
                 del self._sessions[key]
-        user = data.get("user")
-        if user:
-            session.users.add(user)
-        if session.pending or len(session.users) > 1:
+            several = session.user is _SEVERAL
+        if user and session.user != user:
+            several = several or session.user is not None
+            session.user = _SEVERAL if several else user
+        if session.pending or several:
             quiet = gained = session.pending = False
         session.quiet = quiet
         if quiet:
             if not over:
-                session.quiet_lines.append(line)
-                del session.quiet_lines[:-SESSION_LINES]
+                session.quiet_lines = (*session.quiet_lines[1 - SESSION_LINES :], line)
             return None
-        session.lines[:0] = session.quiet_lines
-        session.quiet_lines.clear()
+        lines = (*session.quiet_lines, *session.lines) if session.quiet_lines else session.lines
+        session.quiet_lines = ()
         if not gained:
-            session.lines.append(line)
-        del session.lines[:-SESSION_LINES]
-        known = session.data
+            lines = (*lines, line) if lines else (line,)
+        session.lines = lines = lines[-SESSION_LINES:]
         if not (known.get("ip4") or known.get("ip6") or known.get("dns") or known.get("fid")):
             session.pending = True
             return None
-        return dict(session.data), tuple(session.lines)
+        return known.copy(), lines
 
     def _find(self, key: str, now: float) -> _Session | None:
         session = self._sessions.get(key)
@@ -118,14 +124,22 @@ class Sessions:
         return session
 
     def _keep(self, key: str, session: _Session) -> None:
+        if session.at >= self._stale_at or len(self._sessions) >= self._limit:
+            self._drop(session.at)
+        self._sessions[key] = session
+
+    def _drop(self, at: float) -> None:
+        """Drop the sessions that are over at that time, and the oldest when there is no room for another."""
         while self._sessions:
             oldest = next(iter(self._sessions.values()))
-            stale = oldest.at <= session.at - self._seconds
+            stale = oldest.at <= at - self._seconds
             if not stale and len(self._sessions) < self._limit:
+                self._stale_at = oldest.at + self._seconds
                 break
             self._sessions.popitem(last=False)
             self.lost += not stale
-        self._sessions[key] = session
+        else:
+            self._stale_at = at + self._seconds
 
 
 class LineWindow:

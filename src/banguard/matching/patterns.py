@@ -13,6 +13,7 @@ from banguard.matching.tags import expand, group_name
 from banguard.matching.universal import matches_every_line
 
 Found = re.Match[str] | BoundedMatch
+Finder = Callable[[str], "Found | None"]
 
 # For subjects up to this length nobody asks whether they are safe.
 SHORT = 40
@@ -107,12 +108,12 @@ class Pattern:
         "_bounded",
         "_compiled",
         "_limit",
-        "_merges",
         "explodes",
         "find",
         "groups",
         "hits",
         "is_anchored",
+        "merges",
         "regex",
         "text",
     )
@@ -123,7 +124,7 @@ class Pattern:
         self.groups = frozenset(compiled.groupindex)
         self.hits = 0
         self._compiled = compiled
-        self._merges = _merges(self.groups)
+        self.merges = _merges(self.groups)
         # `search` tries an anchored regex at every character; `match` gives the same answer after the first.
         self.is_anchored = not compiled.flags & (re.MULTILINE | re.VERBOSE) and is_anchored(self.regex)
         self.find: Callable[[str], Found | None] = compiled.match if self.is_anchored else compiled.search
@@ -141,6 +142,16 @@ class Pattern:
     def flags(self) -> int:
         """The flags with which it is compiled."""
         return self._compiled.flags
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its groups in the order of their numbers."""
+        return tuple(self._compiled.groupindex)
+
+    @property
+    def has_compounds(self) -> bool:
+        """Whether some of its values are tuples."""
+        return any(compound for _, _, compound in self.merges)
 
     @property
     def matches_every_line(self) -> bool:
@@ -173,7 +184,9 @@ class Pattern:
         makes `user` a tuple of what it was and what it captured.
         """
         data: dict[str, object] = found.groupdict()  # type: ignore[assignment]  # str is an object
-        for name, target, compound in self._merges:
+        if not self.merges:
+            return data
+        for name, target, compound in self.merges:
             if compound:
                 before = data.get(target)
                 data[target] = (*(before if isinstance(before, tuple) else (before,)), data[name])

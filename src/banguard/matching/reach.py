@@ -1,8 +1,9 @@
-"""Tell how much of a line's beginning decides about a match at its start."""
+"""Follow a regex along the beginning of a text: how much of it decides, and whether it can match at all."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from banguard.matching.hazard import Graph
@@ -36,9 +37,9 @@ class Reach:
         parsed = parse(regex, flags)
         if parsed is None or flags & re.MULTILINE or not _is_simple(parsed[0]):
             return
-        groups: dict[int, Items] = {}
         try:
-            self._graph = Graph(_spread(parsed[0], groups), parsed[1])
+            items = spread(parsed[0], {})
+            self._graph = None if items is None else Graph(items, parsed[1])
         except (OverflowError, RecursionError):
             return
 
@@ -74,8 +75,6 @@ def _is_simple(items: Items) -> bool:
     """Tell whether no part looks farther than one character ahead, or at the end of the text."""
     for code, value in items:
         name = str(code)
-        if name in {"ATOMIC_GROUP", "POSSESSIVE_REPEAT"}:
-            return False
         if name == "AT" and str(value) not in {"AT_BEGINNING", "AT_BOUNDARY", "AT_NON_BOUNDARY"}:
             return False
         if name in {"ASSERT", "ASSERT_NOT"} and value[1].getwidth()[1] > 1:
@@ -97,28 +96,57 @@ def _inner(name: str, value: Any) -> list[Items]:
     return [value[3]] if name == "SUBPATTERN" else []
 
 
-def _spread(items: Items, groups: dict[int, Items]) -> list[tuple[Any, Any]]:
-    """
-    Return items that let pass more than *items*, and are simpler to follow.
+def follows(graph: Graph, beginning: str) -> bool:
+    """Tell whether a text that begins so, and goes on in any way, may have a match from its start on."""
+    if graph.may_be_empty:
+        return True
+    places: Iterable[int] = graph.first
+    for char in beginning:
+        if char > "\x7f":
+            return True
+        bits = 1 << ord(char)
+        live = [place for place in places if graph.takes[place] & bits]
+        if not live:
+            return False
+        if not graph.last.isdisjoint(live):
+            return True
+        places = {after for place in live for after in graph.follow[place]}
+    return True
 
-    A reference to a group becomes the group itself, and what may come more than once may come any number of times.
+
+def spread(items: Items, groups: dict[int, Items]) -> list[tuple[Any, Any]] | None:
+    """
+    Return items that let pass more than *items*, and whose graph lacks nothing; None when there are none such.
+
+    A reference to a group (of *groups*, or met before) becomes the group itself, and what may come more than once may
+    come any number of times.
     """
     plain: list[tuple[Any, Any]] = []
     for code, value in items:
         name = str(code)
-        if name == "SUBPATTERN":
-            group, on, off, inner = value
-            inner = _spread(inner, groups)
-            if group is not None:
-                groups[group] = inner
-            plain.append((code, (group, on, off, inner)))
-        elif name == "GROUPREF" and value in groups:
+        if name in {"ATOMIC_GROUP", "POSSESSIVE_REPEAT"}:
+            return None
+        if name == "GROUPREF" and value in groups:
             plain += groups[value]
+            continue
+        inner = [spread(each, groups) for each in _taking(name, value)]
+        if None in inner:
+            return None
+        parts = [each for each in inner if each is not None]
+        if name == "SUBPATTERN":
+            if value[0] is not None:
+                groups[value[0]] = parts[0]
+            value = (*value[:3], parts[0])
         elif name in {"MAX_REPEAT", "MIN_REPEAT"}:
-            most = value[1] if value[1] in {0, 1} else MAXREPEAT
-            plain.append((code, (value[0], most, _spread(value[2], groups))))
+            value = (value[0], value[1] if value[1] in {0, 1} else MAXREPEAT, parts[0])
         elif name == "BRANCH":
-            plain.append((code, (value[0], [_spread(branch, groups) for branch in value[1]])))
-        else:
-            plain.append((code, value))
+            value = (value[0], parts)
+        elif name == "GROUPREF_EXISTS":
+            value = (value[0], parts[0], parts[1] if len(parts) > 1 else None)
+        plain.append((code, value))
     return plain
+
+
+def _taking(name: str, value: Any) -> list[Items]:
+    """Return the parts of an item that take characters."""
+    return [] if name in {"ASSERT", "ASSERT_NOT"} else _inner(name, value)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from banguard.errors import PatternError
 from banguard.matching.bounded import GiveUpError
 from banguard.matching.dates import DateDetector, FoundDate
-from banguard.matching.gate import Gate, build_gate
 from banguard.matching.multiline import LineWindow, Sessions
-from banguard.matching.patterns import ID_GROUPS, SHORT, Found, Pattern, compile_pattern
+from banguard.matching.patterns import ID_GROUPS, SHORT, Finder, Found, Pattern, compile_pattern
 from banguard.netaddr import canonical as _canonical
 
+if TYPE_CHECKING:
+    from banguard.matching.chooser import Chooser
+
 Status = Literal["matched", "nofail", "ignored", "missed"]
-Finder = Callable[[str], Found | None]
 Kind = Literal["address", "name", "id"]
 
 # A line without a date is of the time of the dated line before it, when that is not older than this.
@@ -95,8 +96,8 @@ class LineResult(NamedTuple):
 # The same attackers come again and again; an address is read in 60 ns then, instead of 2 µs.
 canonical = lru_cache(maxsize=1024)(_canonical)
 
-# So many lines make it worth to join the regexes into one.
-_GATE_AFTER = 32
+# So many lines make it worth to find out how lines begin that a regex can match.
+_CHOOSE_AFTER = 64
 
 _MISSED = LineResult("missed")
 _IGNORED = LineResult("ignored")
@@ -157,11 +158,15 @@ class FilterRules:
         # Lines up to this length are matched by `re` without a second thought.
         self._short = SHORT
         self._is_assessed = False
-        self._gate: Gate | None = None
-        self._gate_in = 0 if several else _GATE_AFTER
-        # What is left to try when the gate sees no match, and when it sees one (by its mark).
-        self._loose: tuple[tuple[int, Finder], ...] = ()
-        self._after_gate: dict[int, tuple[tuple[int, Finder], ...]] = {}
+        self._chooser: Chooser | None = None
+        self._choose_in = 0 if several or len(self.failures) < 2 else _CHOOSE_AFTER
+        self._has_compounds = any(
+            pattern.has_compounds for pattern in (*self.failures, *([] if self.prefix is None else [self.prefix]))
+        )
+        # The groups of the prefregex that lie below those of a failregex, when nothing has to be merged.
+        self._before: tuple[str, ...] | None = None
+        if self.prefix is not None and not self.prefix.merges:
+            self._before = tuple(name for name in self.prefix.names if name != "content")
 
     @property
     def ignores_first(self) -> bool:
@@ -243,12 +248,14 @@ class FilterRules:
                 content = opening["content"]
                 if content:
                     subject = content + "\n"
-        if self._gate is not None:
-            joined = self._gate.match(subject)
-            finders = self._loose if joined is None else self._after_gate[joined.lastindex or 0]
+        chooser = self._chooser
+        if chooser is not None:
+            finders = chooser.short.get(subject[:4])
+            if finders is None:
+                finders = chooser(subject)
         else:
             finders = self._finders
-            if self._gate_in:
+            if self._choose_in:
                 self._count_down()
         rejected = ""
         for number, find in finders:
@@ -258,12 +265,12 @@ class FilterRules:
             if self.ignores and self._is_ignored_match(whole, subject):
                 return _IGNORED
             data = self._data(number, found, opening)
-            wrong = _no_address(data)
-            if wrong:
-                rejected = rejected or wrong
+            address = data.get("ip4") or data.get("ip6")
+            if address and canonical(address) is None:
+                rejected = rejected or str(address)
                 continue
             result = self._conclude(data, (dated.line,), at, number)
-            return self._check_others(result, subject) if check_all and result.rule else result
+            return self._check_others(result, subject, finders) if check_all and result.rule else result
         return LineResult("missed", rejected=rejected) if rejected else _MISSED
 
     def _match_any(self, whole: str, dated: DatedLine, at: float | None, *, check_all: bool) -> LineResult:
@@ -302,7 +309,9 @@ class FilterRules:
                 continue
             lines = (dated.line,) if window is None else window.take(taken)
             result = self._conclude(data, lines, at, number)
-            return self._check_others(result, subject) if check_all and result.rule else result
+            if not (check_all and result.rule):
+                return result
+            return self._check_others(result, subject, tuple(enumerate((each.find_long for each in self.failures), 1)))
         return LineResult("missed", rejected=rejected) if rejected else _MISSED
 
     def _is_safe(self, length: int) -> bool:
@@ -318,32 +327,30 @@ class FilterRules:
         data = self.failures[number - 1].data(found)
         if opening is None or self.prefix is None:
             return data
-        before = self.prefix.data(opening)
-        before.pop("content", None)
+        if self._before is not None:
+            before: dict[str, object] = {name: opening[name] for name in self._before}
+        else:
+            before = self.prefix.data(opening)
+            before.pop("content", None)
         before.update(data)
         return before
 
     def _count_down(self) -> None:
-        self._gate_in -= 1
-        if not self._gate_in:
-            self.join()
+        self._choose_in -= 1
+        if not self._choose_in:
+            self.prepare()
 
-    def join(self) -> None:
+    def prepare(self) -> None:
         """
-        Join the regexes into one that is tried first, where that can be done; verdicts do not change, only their cost.
+        Find out for each regex how lines begin that it can match; verdicts do not change, only their cost.
 
-        Done of itself once some lines came: for a few lines compiling it costs more than it saves.
+        Done of itself once some lines came: for a few lines it costs more than it saves.
         """
-        gate = build_gate(self.failures) if self._window is None else None
-        self._gate_in = 0
-        if gate is None:
-            return
-        loose = [finder for finder in self._finders if finder[0] - 1 not in gate.places.values()]
-        self._loose = tuple(loose)
-        for mark, place in gate.places.items():
-            before = [finder for finder in loose if finder[0] - 1 < place]
-            self._after_gate[mark] = (*before, *self._finders[place:])
-        self._gate = gate
+        self._choose_in = 0
+        if self._window is None:
+            from banguard.matching.chooser import Chooser  # noqa: PLC0415  not for a line or two
+
+            self._chooser = Chooser(self.failures)
 
     def _is_ignored(self, text: str) -> bool:
         for pattern in self.ignores:
@@ -361,7 +368,7 @@ class FilterRules:
     def _conclude(self, data: dict[str, object], lines: tuple[str, ...], at: float | None, rule: int) -> LineResult:
         session = data.get("mlfid")
         if isinstance(session, str):
-            failure = self.sessions.add(session, data, "\n".join(lines), at)
+            failure = self.sessions.add(session, data, lines[0] if len(lines) == 1 else "\n".join(lines), at)
             if failure is None:
                 self.failures[rule - 1].hits += 1
                 return self._quiet[rule - 1]
@@ -371,16 +378,20 @@ class FilterRules:
             return LineResult("missed", rejected=str(data.get("dns") or ""))
         self.failures[rule - 1].hits += 1
         kind, host_id, host = identity
-        groups = {name: value if value is None else str(value) for name, value in data.items()}
+        if self._has_compounds:
+            data = {name: value if value is None else str(value) for name, value in data.items()}
+        groups = cast("dict[str, str | None]", data)
         match = Match(kind, host_id, host, at, groups, lines, rule)
         return LineResult("matched", (match,), rule, (rule,))
 
     def _identify(self, data: dict[str, object]) -> tuple[Kind, str, str] | None:
         """Say who it was: kind, id, and the host as it stands in the line. None: nobody, or a name that counts not."""
         own = data.get("fid") or None
+        address = data.get("ip4") or data.get("ip6")
+        if address and own is None and canonical(address) == address and not data.get("cidr"):
+            return "address", str(address), str(address)
         own_id = None if own is None else str(own)
         raw = self._usedns == "raw"
-        address = data.get("ip4") or data.get("ip6")
         if address:
             host = str(address)
             kind, host_id = _address_id(host, data.get("cidr"), raw=raw)
@@ -408,15 +419,13 @@ class FilterRules:
             identity = canonical(identity) or identity
         return "address" if canonical(identity) == identity else "id", identity, host
 
-    def _check_others(self, result: LineResult, subject: str) -> LineResult:
-        rules = list(result.rules)
-        for number, pattern in enumerate(self.failures[result.rule :], result.rule + 1):
-            if pattern.find_long(subject) is not None:
-                pattern.hits += 1
-                rules.append(number)
-        if len(rules) == len(result.rules):
-            return result
-        return LineResult(result.status, result.matches, result.rule, tuple(rules), result.rejected)
+    def _check_others(self, result: LineResult, subject: str, finders: Sequence[tuple[int, Finder]]) -> LineResult:
+        rules = result.rules
+        for number, find in finders:
+            if number > result.rule and find(subject) is not None:
+                self.failures[number - 1].hits += 1
+                rules = (*rules, number)
+        return result if rules is result.rules else result._replace(rules=rules)
 
 
 def _no_address(data: Mapping[str, object]) -> str:

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from banguard.matching.dates import DateDetector
-from banguard.matching.reach import LONGEST, Reach, shape
+from banguard.matching.hazard import Graph
+from banguard.matching.reach import LONGEST, Reach, follows, shape, spread
+from banguard.matching.syntax import parse
 
 STAMP = r"^\W{0,2}([A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)?(?: 20\d\d)?)(?!\B\w)"
 
@@ -45,6 +47,34 @@ def test_unknown(regex):
 def test_references_are_followed():
     """A reference takes what its group takes."""
     assert len("2026-11-21 ") == reach(r"^\d{4}([-/])\d\d\1\d\d(?!\B\w)", "2026-11-21 x")
+
+
+@pytest.mark.parametrize(
+    ("regex", "beginning", "may"),
+    [
+        ("^Failed", "Fail", True),
+        ("^Failed", "Faul", False),
+        ("^Failed", "Failed password", True),
+        ("^a{3}b", "aab", True),
+        ("^(?:x|yz)+", "yx", False),
+        ("^(?i)é", "x", False),
+        ("^(?i)failed", "FAIL", True),
+        ("^x*", "abc", True),
+        (r"^(?P<q>['\"])x(?P=q)", "'y", False),
+        (r"^(a)?(?(1)b|c)", "c", True),
+        ("^x", "é", True),
+    ],
+)
+def test_whether_a_text_may_have_a_match(regex, beginning, may):
+    """Known by its beginning, as long as that is ASCII; what is not sure may be."""
+    items, flags = parse(regex.replace("^(?i)", "(?i)^"))
+    assert may == follows(Graph(spread(items, {}), flags), beginning)
+
+
+def test_what_cannot_be_spread():
+    """Atomic groups are not followed."""
+    assert None is spread(parse("a(?>b)")[0], {})
+    assert None is spread(parse("(?:a|(?:b++))?")[0], {})
 
 
 def test_digits_are_all_alike():

@@ -147,7 +147,7 @@ def test_joined_regexes_give_the_same_verdicts():
     texts = ["^ a <HOST>$", "loose <HOST>$", "^ b <HOST>$", "^ c <F-NOFAIL>x</F-NOFAIL> <HOST>$", "^ <HOST> d$"]
     lines = ["a 192.0.2.1", "loose 192.0.2.2", "b 192.0.2.3", "x", "b 999.1.1.1", "a 192.0.2.1 d", "192.0.2.9 d"]
     slow, fast = rules(*texts), rules(*texts)
-    fast.join()
+    fast.prepare()
     for line in lines * 20:
         assert judge(slow, line) == judge(fast, line)
     assert [pattern.hits for pattern in slow.failures] == [pattern.hits for pattern in fast.failures]
@@ -298,7 +298,7 @@ def test_hostile_line_takes_bounded_effort(joined, usual, prefregex):
     """A line made to keep the regexes busy is decided within moments, and the next line as ever."""
     tried = rules(usual, "^ a <HOST>$", "^ b <HOST>$", "^ c <HOST>$", prefregex=prefregex, ignoreregex=["(?:x*)*Y"])
     if joined:
-        tried.join()
+        tried.prepare()
     began = time.thread_time()
     for text in ("say " + "a" * 60, "say " + "a " * 30_000 + "!", "say " + "x" * 3000 + " 192.0.2.999"):
         assert judge(tried, text).status == "missed"

@@ -1,0 +1,90 @@
+"""Say which of many regexes can match a text, by how it begins and by texts that must stand in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from banguard.matching.hazard import Graph
+from banguard.matching.literals import required
+from banguard.matching.patterns import Finder, Pattern
+from banguard.matching.reach import follows, spread
+from banguard.matching.syntax import parse
+
+Finders = tuple[tuple[int, Finder], ...]
+
+# How much of a text's beginning is looked at; the longer piece only where the shorter leaves several regexes.
+_SHORT, _LONG = 4, 14
+# Beginnings that are remembered; a text that begins in a new way then has all regexes tried.
+_MAX_KNOWN = 512
+_MAX_TEXTS = 6
+
+
+class Chooser:
+    """
+    Hands out the finders (number from 1, and function) of those regexes that can match a text, in order.
+
+    *patterns* see single lines. What was found out about a beginning is remembered.
+    """
+
+    __slots__ = ("_all", "_graphs", "_long", "short")
+
+    def __init__(self, patterns: Sequence[Pattern]) -> None:
+        self._all: Finders = tuple((number, _guarded(pattern)) for number, pattern in enumerate(patterns, 1))
+        self._graphs = [_graph_of(pattern) for pattern in patterns]
+        # By the first four characters, where these are enough.
+        self.short: dict[str, Finders] = {}
+        self._long: dict[str, Finders] = {}
+
+    def __call__(self, text: str) -> Finders:
+        """Return the finders to try on *text*."""
+        found = self.short.get(text[:_SHORT])
+        if found is None:
+            found = self._long.get(text[:_LONG])
+        return self._choose(text) if found is None else found
+
+    def _choose(self, text: str) -> Finders:
+        if len(self.short) + len(self._long) >= _MAX_KNOWN:
+            return self._all
+        found = self._possible(text[:_SHORT])
+        if len(found) < 2:
+            self.short[text[:_SHORT]] = found
+            return found
+        found = self._long[text[:_LONG]] = self._possible(text[:_LONG])
+        return found
+
+    def _possible(self, beginning: str) -> Finders:
+        return tuple(
+            finder
+            for finder, graph in zip(self._all, self._graphs, strict=True)
+            if graph is None or follows(graph, beginning)
+        )
+
+
+def _graph_of(pattern: Pattern) -> Graph | None:
+    """Return the graph of a regex that can match at the start only; None for others, and when it cannot be followed."""
+    parsed = parse(pattern.regex, pattern.flags) if pattern.is_anchored else None
+    if parsed is None:
+        return None
+    try:
+        items = spread(parsed[0], {})
+        return None if items is None else Graph(items, parsed[1])
+    except (OverflowError, RecursionError):
+        return None
+
+
+def _guarded(pattern: Pattern) -> Finder:
+    """Return what finds *pattern*; of one that is tried at every character, only where its texts are there."""
+    find = pattern.find
+    found = None if pattern.is_anchored else required(pattern.regex, pattern.flags, cut=False)
+    if found is None or found.folded or len(found.texts) > _MAX_TEXTS:
+        return find
+    texts = tuple(found.texts)
+
+    def find_where_possible(subject: str):  # type: ignore[no-untyped-def]  # noqa: ANN202  as `find`
+        lower = subject.lower()
+        for text in texts:
+            if text in lower:
+                return find(subject)
+        return None
+
+    return find_where_possible
