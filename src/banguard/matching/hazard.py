@@ -56,7 +56,8 @@ class Graph:
     """
     The places of a regex, and what may follow what.
 
-    *first* may begin a match, *last* end one; *follow* says what may come after each, in how many ways. *takes* are the characters that a place takes: bit n stands for the ASCII character n, higher ones for others. Of a
+    *first* may begin a match, *last* end one; *follow* says what may come after each, in how many ways. *takes* are the
+    characters that a place takes: bit n stands for the ASCII character n, higher ones for others. Of a
     group that is repeated less than ten times only one round is told. Raise OverflowError when it gets too large.
     """
 

@@ -65,7 +65,8 @@ class Sessions:
         Take a match of session *key*; return the data and the lines of the failure it makes, None when it makes none.
 
         *data* are the groups of the match, which belong to the session from now on; *line* is the original line, *at*
-        its time in epoch seconds (None: that of the line before). It is the time of the lines that ages a session, not the clock: a log that is read at once
+        its time in epoch seconds (None: that of the line before). It is the time of the lines that ages a session, not
+        the clock: a log that is read at once
         gives the failures that it gave while it grew, also where a process id comes again after days.
         """
         now = self._now = self._now if at is None else at
