@@ -99,14 +99,16 @@ class JailReport:
     """
     What came of some blocks, in one message, so that the store can keep it in one transaction.
 
-    *cursors* are the new positions, *failures* the counter entries that changed, *decisions* the bans wanted. Whoever
-    finds this report in the store may go on from its cursors and neither lose nor repeat a line.
+    *cursors* are the new positions, *failures* the counter entries that changed, *decisions* the bans wanted, *hits*
+    the time of the last failure of each host where `bantime.rearm` wants to know of every one. Whoever finds this
+    report in the store may go on from its cursors and neither lose nor repeat a line.
     """
 
     jail: str
     cursors: tuple[Cursor, ...] = ()
     failures: tuple[FailureState, ...] = ()
     decisions: tuple[BanDecision, ...] = ()
+    hits: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class Origin(enum.Enum):

@@ -166,6 +166,13 @@ class AddressSet:
             for (size, prefix), networks in self._networks.items()
         )
 
+    def touches(self, network: str) -> bool:
+        """Tell whether canonical *network* (or address) has any address in common with a member."""
+        if network in self:
+            return True
+        around = AddressSet((network,))
+        return any(member in around for member in self)
+
     def __len__(self) -> int:
         return len(self._single) + sum(len(networks) for networks in self._networks.values())
 

@@ -15,9 +15,10 @@ from types import MappingProxyType
 from banguard import netaddr
 from banguard.bans.bantime import BanTimes
 from banguard.bans.expiry import ExpiryHeap
+from banguard.bans.neighbours import Neighbours
 from banguard.bans.store import BanStore, Batch, Length, Offences
 from banguard.clock import Clock
-from banguard.config.schema import BantimeIncrement
+from banguard.config.schema import BanPrefix, BantimeIncrement
 from banguard.duration import format_duration
 from banguard.errors import StoreError
 from banguard.inbox import Inbox, Slot
@@ -64,6 +65,29 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
+class Repeats:
+    """A jail that bans whoever was banned *maxretry* times in other jails within *findtime* seconds."""
+
+    maxretry: int
+    findtime: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """
+    How far the bans of a jail go: beyond single addresses (*prefix*, within *findtime* seconds), to *repeats*.
+
+    *spared_in* tells of a network why it cannot be banned as a whole, None (or False) when it can; like `ignored` it is
+    asked in the registry's thread.
+    """
+
+    prefix: BanPrefix = field(default_factory=BanPrefix)
+    findtime: float = 600.0
+    repeats: Repeats | None = None
+    spared_in: Ignored | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class JailBans:
     """
     The bans of one jail at one moment.
@@ -105,6 +129,7 @@ class AttachJail:
     increment: BantimeIncrement = field(default_factory=BantimeIncrement)
     ignored: Ignored | None = None
     take: Callable[[tuple[Ban, ...]], None] | None = None
+    reach: Reach = field(default_factory=Reach)
     slot: Slot[Attached] = field(default_factory=Slot)
 
 
@@ -114,13 +139,14 @@ class ConfigureJail:
     The ban times of a jail change. The reply is the number of bans whose end moved.
 
     Those are the bans whose length is that of the jail (not grown, extended, restored or asked for); each is emitted as
-    EXTEND with its new end, which may also be an earlier one. *ignored* None keeps the present one.
+    EXTEND with its new end, which may also be an earlier one. *ignored* None keeps the present one, as does *reach*.
     """
 
     jail: str
     bantime: float
     increment: BantimeIncrement = field(default_factory=BantimeIncrement)
     ignored: Ignored | None = None
+    reach: Reach | None = None
     slot: Slot[int] = field(default_factory=Slot)
 
 
@@ -224,18 +250,21 @@ class _Jail:
         "ignored",
         "lengths",
         "name",
+        "neighbours",
         "order",
         "ordered",
+        "reach",
         "rechecked_at",
         "times",
         "total",
         "unrestored",
     )
 
-    def __init__(self, name: str, times: BanTimes, ignored: Ignored | None) -> None:
+    def __init__(self, name: str, times: BanTimes, ignored: Ignored | None, reach: Reach) -> None:
         self.name = name
         self.times = times
         self.ignored = ignored
+        self.go_as_far_as(reach)
         self.bans: dict[str, Ban] = {}
         self.lengths: dict[str, Length] = {}
         self.order: list[tuple[float, str]] = []
@@ -244,6 +273,11 @@ class _Jail:
         self.dirty = True
         self.rechecked_at = -math.inf
         self.unrestored = False
+
+    def go_as_far_as(self, reach: Reach) -> None:
+        """Put *reach* in force; who was banned so far is forgotten as a neighbour."""
+        self.reach = reach
+        self.neighbours = Neighbours(reach.prefix, reach.findtime)
 
     def put(self, ban: Ban, length: Length) -> None:
         """Add *ban*, or put it in the place of the one of the same host."""
@@ -464,14 +498,17 @@ class Registry:
         waiting = self._waiting
         offences = self._offences(reports)
         outcome: list[_New | _Again] = []
+        rearmed: list[Ban] = []
         for report in reports:
             for cursor in report.cursors:
                 waiting.cursors[report.jail, cursor.log] = cursor
             for state in report.failures:
                 waiting.failures[report.jail, state.host] = state
+            jail = self._jails.get(report.jail)
+            if jail is not None:
+                rearmed += self._rearm(jail, report.hits)
             if not report.decisions:
                 continue
-            jail = self._jails.get(report.jail)
             if jail is None:
                 logger.warning("[%s] %d hosts are not banned: the jail is stopped", report.jail, len(report.decisions))
                 continue
@@ -484,12 +521,82 @@ class Registry:
                 begun = self._begin(jail, decision, offences.get((jail.name, decision.host)), now)
                 if begun is not None:
                     outcome.append(begun)
-        self._commit(at_once=bool(outcome))
+                    outcome += self._widen(jail, begun.ban, now)
+        self._commit(at_once=bool(outcome or rearmed))
+        outcome += self._repeated([event.ban for event in outcome if isinstance(event, _New)], now)
+        for ban in rearmed:
+            logger.debug("[%s] Rearm Ban %s", ban.jail, _printable(ban.host))
+            self._emit(BanChange(Change.EXTEND, ban))
         for event in outcome:
             if isinstance(event, _New):
                 self._tell(event)
             else:
                 self._tell_again(event)
+
+    def _rearm(self, jail: _Jail, hits: Mapping[str, float]) -> list[Ban]:
+        """Let the bans of hosts that go on failing begin anew; return those whose end moved."""
+        moved: list[Ban] = []
+        for host, at in hits.items():
+            ban = jail.bans.get(host)
+            if ban is None or at <= ban.since:
+                continue
+            length = jail.times.length(ban.count - 1) if jail.times.increment.enabled else jail.times.first
+            longer = self._extend(jail, ban, at, length)
+            if longer is not None:
+                moved.append(longer)
+        return moved
+
+    def _widen(self, jail: _Jail, ban: Ban, now: float) -> list[_New]:
+        """Ban the network around *ban*, if that makes enough offenders there and nobody in it is spared."""
+        network = jail.neighbours.add(ban.host, ban.since)
+        if network is None or network in jail.bans or self._is_spared_in(jail, network):
+            return []
+        members = jail.neighbours.members(network)
+        data = {"members": " ".join(members)}
+        past = self._past(jail, [network]).get(network)
+        decision = BanDecision(jail.name, network, ban.since, len(members), ban.matches, data)
+        begun = self._begin(jail, decision, past, now)
+        return [] if begun is None else [begun]
+
+    def _is_spared_in(self, jail: _Jail, network: str) -> bool:
+        spared_in = jail.reach.spared_in
+        reason = spared_in(network) if spared_in is not None else None
+        if not reason:
+            return False
+        filter_logger.info("[%s] The network %s is not banned as a whole: %s in it", jail.name, network, reason)
+        return True
+
+    def _repeated(self, bans: Sequence[Ban], now: float) -> list[_New]:
+        """Ban the hosts of *bans*, which are stored by now, in the jails for those who were banned often elsewhere."""
+        begun: list[_New] = []
+        for jail in self._jails.values():
+            repeats = jail.reach.repeats
+            if repeats is None:
+                continue
+            for ban in bans:
+                if ban.jail == jail.name or ban.host in jail.bans or self._is_ignored(jail, ban.host):
+                    continue
+                number = self._bans_since(ban, ban.since - repeats.findtime, jail.name)
+                if number < repeats.maxretry:
+                    continue
+                decision = BanDecision(jail.name, ban.host, ban.since, number, ban.matches, ban.data)
+                new = self._begin(jail, decision, self._past(jail, [ban.host]).get(ban.host), now)
+                if new is not None:
+                    begun.append(new)
+        if begun:
+            self._commit(at_once=True)
+        return begun
+
+    def _bans_since(self, ban: Ban, since: float, but: str) -> int:
+        number = 0
+        try:
+            number = self._store.bans_since(ban.host, since, but)
+        except StoreError as error:
+            self._store_failed(error)
+        if not self._store_works:
+            waiting = self._waiting.history
+            number += sum(one.host == ban.host and one.since > since and one.jail != but for one in waiting)
+        return number
 
     def _offences(self, reports: Sequence[JailReport]) -> Mapping[Key, Offences]:
         """Look up the past of all hosts that *reports* want banned, one query per jail."""
@@ -537,6 +644,8 @@ class Registry:
         again = past is not None and since <= past.last  # old lines, read again: that ban is counted already
         if again:
             count -= 1
+        elif past is not None:
+            count = jail.times.increment.decayed(count, since - past.last)
         first = jail.times.first
         kind = Length.JAIL
         if given is not None:
@@ -662,6 +771,8 @@ class Registry:
             if longer is not None:
                 extended.append(longer)
         self._commit(at_once=True)
+        if request.origin is not Origin.MANUAL:
+            new += self._repeated([begun.ban for begun in new], now)
         for longer in extended:
             self._emit(BanChange(Change.EXTEND, longer))
         for begun in new:
@@ -720,7 +831,8 @@ class Registry:
         ended: dict[str, int] = {}
         for jail in jails:
             inside = [host for host in jail.bans if host in networks] if len(networks) else []
-            for host in dict.fromkeys((*wanted, *inside)):
+            for host in dict.fromkeys((*wanted, *inside, *_formed_around(jail, wanted))):
+                jail.neighbours.forget(host)
                 if host in jail.bans:
                     self._end(jail, host, request.reason)
                     ended[host] = ended.get(host, 0) + 1
@@ -736,6 +848,7 @@ class Registry:
             for host in list(jail.bans):
                 self._end(jail, host, "manual")
                 number += 1
+            jail.go_as_far_as(jail.reach)
         self._waiting.wipe(request.jail)
         self._commit(at_once=True)
         return number
@@ -754,10 +867,10 @@ class Registry:
     def _attach(self, request: AttachJail) -> Attached:
         name = request.jail
         if name in self._jails:
-            self._change(self._jails[name], request.bantime, request.increment, request.ignored)
+            self._change(self._jails[name], request.bantime, request.increment, request.ignored, request.reach)
             return Attached((), (), tuple(self._jails[name].ordered))
         times = BanTimes(request.bantime, request.increment, jail=name, random=self._random)
-        jail = self._jails[name] = _Jail(name, times, request.ignored)
+        jail = self._jails[name] = _Jail(name, times, request.ignored, request.reach)
         self._commit(at_once=True)  # what was reported before the jail stopped is what it goes on from
         cursors: tuple[Cursor, ...] = ()
         failures: tuple[FailureState, ...] = ()
@@ -799,6 +912,7 @@ class Registry:
             if until == stored.ban.until:
                 del self._waiting.bans[jail.name, ban.host]  # it stands in the store as it is
             jail.total += 1
+            jail.neighbours.add(ban.host, ban.since)
             restored.append(_New(ban))
         for begun in restored:
             if announce:
@@ -808,11 +922,18 @@ class Registry:
                 self._publish(Banned(now, begun.ban))
 
     def _configure(self, request: ConfigureJail) -> int:
-        return self._change(self._jails[request.jail], request.bantime, request.increment, request.ignored)
+        jail = self._jails[request.jail]
+        return self._change(jail, request.bantime, request.increment, request.ignored, request.reach)
 
-    def _change(self, jail: _Jail, bantime: float, increment: BantimeIncrement, ignored: Ignored | None) -> int:
+    def _change(
+        self, jail: _Jail, bantime: float, increment: BantimeIncrement, ignored: Ignored | None, reach: Reach | None
+    ) -> int:
         if ignored is not None:
             jail.ignored = ignored
+        if reach is not None:
+            jail.go_as_far_as(reach)
+            for ban in jail.ordered:
+                jail.neighbours.add(ban.host, ban.since)
         before = jail.times.first
         jail.times = BanTimes(bantime, increment, jail=jail.name, random=self._random)
         first = jail.times.first
@@ -938,6 +1059,12 @@ class Registry:
                 jail.dirty = False
             views[name] = view
         self._snapshot = MappingProxyType(views)
+
+
+def _formed_around(jail: _Jail, hosts: Sequence[str]) -> list[str]:
+    """Return the banned networks that nobody asked for by name (`banprefix`) and that one of *hosts* is in."""
+    formed = [host for host, ban in jail.bans.items() if "/" in host and ban.data.keys() & {"member", "members"}]
+    return [network for network in formed if any(host in netaddr.AddressSet((network,)) for host in hosts)]
 
 
 def _end_of(ban: Ban) -> float:

@@ -146,6 +146,10 @@ class BanStore(Protocol):
         """Return the bans of *host* in *jail* (None: in all jails), as far as they are remembered."""
         ...
 
+    def bans_since(self, host: str, since: float, but: str) -> int:
+        """Return how many bans of *host* began after *since* (epoch seconds) in other jails than *but*."""
+        ...
+
     def purge(self, now: float, jails: Collection[str]) -> int:
         """
         Forget what is older than `purge_age` as of *now* and return the number of bans forgotten.
@@ -290,6 +294,11 @@ class MemoryStore:
         with self._lock:
             bans = [ban for ban in self._history.get(host, ()) if jail in {None, ban.jail}]
         return merged((ban.failures, ban.matches) for ban in bans[::-1]).limited(self.max_matches)
+
+    def bans_since(self, host: str, since: float, but: str) -> int:
+        """Return how many bans of *host* began after *since* in other jails than *but*."""
+        with self._lock:
+            return sum(ban.since > since and ban.jail != but for ban in self._history.get(host, ()))
 
     def purge(self, now: float, jails: Collection[str]) -> int:
         """Forget what is old."""

@@ -484,6 +484,13 @@ class SqliteStore:
             return merged((int(failures), _matches(matches)) for failures, matches in rows).limited(self.max_matches)
         return History(len(rows), sum(int(failures) for failures, _ in rows))
 
+    def bans_since(self, host: str, since: float, but: str) -> int:
+        """Return how many bans of *host* began after *since* in other jails than *but*."""
+        with self._reading() as connection:
+            query = "SELECT count(*) FROM history WHERE host = ? AND since > ? AND jail <> ?"
+            (number,) = connection.execute(query, (_text(host), since, _text(but))).fetchone()
+        return int(number)
+
 
 class _DamageError(sqlite3.DatabaseError):
     """The check of the file's structure found a fault."""

@@ -13,7 +13,7 @@ from banguard.config.filter import FilterReader
 from banguard.config.ini import Sections, Tree
 from banguard.config.options import CUSTOMARY_VARIABLES, JAIL_OPTIONS, Option, did_you_mean
 from banguard.config.report import Report
-from banguard.config.schema import ActionConfig, ActionKind, BantimeIncrement, JailConfig, Place
+from banguard.config.schema import ActionConfig, ActionKind, BanPrefix, BantimeIncrement, JailConfig, Place
 from banguard.errors import ConfigError
 
 # The version whose configuration is understood; files may ask for it as %(fail2ban_version)s.
@@ -97,7 +97,7 @@ class JailReader:
                 f"another name tells them apart: {action.file}[name={self._name}-2]"
             )
             self._report.error(message, jail=self._name, place=self.place("action"))
-        if not config.failregex:
+        if not config.failregex and backend != "history":
             message = "no failregex: nothing will ever be found"
             self._report.warning(message, jail=self._name, place=self._begin())
         if not actions:
@@ -142,12 +142,16 @@ class JailReader:
     def _values(self, texts: Mapping[str, str]) -> dict[str, object]:
         """Return the typed values by field; a bad one is a warning, and its fallback is used."""
         values: dict[str, object] = {}
-        increment: dict[str, object] = {}
+        nested: dict[str, dict[str, object]] = {"increment": {}, "prefix": {}}
         for option in JAIL_OPTIONS.values():
             if option.field:
                 group, dot, field = option.field.partition(".")
-                (increment if dot else values)[field if dot else group] = self._value(option, texts.get(option.name))
-        return {**values, "increment": BantimeIncrement(**increment)}  # type: ignore[arg-type]  # as above
+                (nested[group] if dot else values)[field if dot else group] = self._value(
+                    option, texts.get(option.name)
+                )
+        values["increment"] = BantimeIncrement(**nested["increment"])  # type: ignore[arg-type]  # as above
+        values["prefix"] = BanPrefix(**nested["prefix"])  # type: ignore[arg-type]
+        return values
 
     def _value(self, option: Option, text: str | None) -> object:
         if text is None or (option.optional and not text.strip()):

@@ -67,6 +67,30 @@ def parse_lines(text: str) -> tuple[str, ...]:
     return tuple(line for line in text.split("\n") if line.strip())
 
 
+def parse_prefix(bits: int) -> Callable[[str], int]:
+    """Return a parser of the length of a network, from 1 to *bits*."""
+
+    def parse(text: str) -> int:
+        length = parse_int(text.strip().removeprefix("/"))
+        if not 1 <= length <= bits:
+            raise ValueError(f"expected a number of bits from 1 to {bits}, not {text!r}")
+        return length
+
+    return parse
+
+
+PROTECTED = ("gateway", "sessions")
+
+
+def parse_protect(text: str) -> tuple[str, ...]:
+    """Return the words of `protect`."""
+    words = parse_words(text.lower())
+    for word in words:
+        if word not in PROTECTED:
+            raise ValueError(f"expected {' or '.join(PROTECTED)}, not {word!r}")
+    return words
+
+
 def parse_ints(text: str) -> tuple[int, ...]:
     """Return the whole numbers of *text*."""
     return tuple(parse_int(word) for word in parse_words(text))
@@ -94,7 +118,7 @@ def _logpath(line: str) -> LogPath:
     return LogPath(line)
 
 
-BACKENDS = ("auto", "pyinotify", "inotify", "polling", "systemd", "journald")
+BACKENDS = ("auto", "pyinotify", "inotify", "polling", "systemd", "journald", "history")
 
 
 def parse_backend(text: str) -> Spec:
@@ -229,6 +253,30 @@ JAIL_OPTIONS: Mapping[str, Option] = _table(
     Option("bantime.maxtime", parse_seconds, None, "longest ban", "increment.maxtime", optional=True),
     Option("bantime.rndtime", parse_seconds, None, "random time added at most", "increment.rndtime", optional=True),
     Option("bantime.overalljails", parse_bool, False, "count bans in all jails", "increment.overalljails"),
+    Option("bantime.rearm", parse_bool, False, "each failure during a ban starts its time again", "increment.rearm"),
+    Option(
+        "bantime.decay",
+        parse_seconds,
+        None,
+        "time without a ban after which one earlier ban less counts",
+        "increment.decay",
+        optional=True,
+    ),
+    Option(
+        "banprefix.ipv4", parse_prefix(32), 32, "bits of the IPv4 networks that are counted and banned", "prefix.ipv4"
+    ),
+    Option(
+        "banprefix.ipv6", parse_prefix(128), 128, "bits of the IPv6 networks that are counted and banned", "prefix.ipv6"
+    ),
+    Option(
+        "banprefix.offenders",
+        parse_int,
+        0,
+        "so many banned in a wider network within findtime ban it; 0: never",
+        "prefix.offenders",
+    ),
+    Option("banprefix.wider.ipv4", parse_prefix(32), 24, "bits of the wider IPv4 network", "prefix.wider_ipv4"),
+    Option("banprefix.wider.ipv6", parse_prefix(128), 48, "bits of the wider IPv6 network", "prefix.wider_ipv6"),
     Option("ignorecommand", parse_text, "", "command that exits with 0 for a host to leave out", "ignorecommand"),
     Option("ignoreself", parse_bool, True, "whether own addresses are left out", "ignoreself"),
     Option("ignoreip", parse_words, (), "addresses, networks and names never banned", "ignoreip"),
@@ -280,6 +328,7 @@ SERVER_OPTIONS: Mapping[str, Option] = _table(
     Option("dbfile", parse_text, "", "file of the ban store, :memory: or None", "dbfile"),
     Option("dbmaxmatches", parse_int, 10, "matched lines the store keeps per ban", "dbmaxmatches"),
     Option("dbpurgeage", parse_seconds, 86400.0, "age at which ended bans are forgotten", "dbpurgeage"),
+    Option("protect", parse_protect, (), "who is never banned, whoever asks: gateway, sessions", "protect"),
     Option("socket", parse_text, "", "socket for the client", "socket"),
     Option("pidfile", parse_text, "", "file with the number of the process", "pidfile"),
 )

@@ -118,6 +118,27 @@ class BantimeIncrement:
     maxtime: float | None = None
     rndtime: float | None = None
     overalljails: bool = False
+    rearm: bool = False
+    decay: float | None = None
+
+    def decayed(self, count: int, away: float) -> int:
+        """Return how many of *count* earlier bans still count for a host that stayed away for *away* seconds."""
+        return count if not self.decay or away < self.decay else max(0, count - int(away // self.decay))
+
+
+@dataclass(frozen=True, slots=True)
+class BanPrefix:
+    """
+    Networks that count and are banned in the place of single addresses (`banprefix.…`), by their length in bits.
+
+    Once *offenders* hosts of one wider network were banned within findtime, the wider network is; 0 means never.
+    """
+
+    ipv4: int = 32
+    ipv6: int = 128
+    wider_ipv4: int = 24
+    wider_ipv6: int = 48
+    offenders: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +168,7 @@ class JailConfig:
     findtime: float = 600.0
     bantime: int = 600
     increment: BantimeIncrement = field(default_factory=BantimeIncrement)
+    prefix: BanPrefix = field(default_factory=BanPrefix)
     ignoreself: bool = True
     ignoreip: tuple[str, ...] = ()
     ignorecommand: str = ""
@@ -175,6 +197,7 @@ class ServerConfig:
     dbmaxmatches: int = 10
     dbpurgeage: float = 86400.0
     stacksize: int = 0
+    protect: tuple[str, ...] = ()
     stands_for: str = ""
 
 

@@ -17,6 +17,7 @@ from banguard.errors import ControlError
 
 _FILTER_OPTIONS = ("prefregex", "maxlines", "datepattern")
 _INCREMENT = "bantime."
+_PREFIX = "banprefix."
 _SETTLE_ROUNDS, _SETTLE_SECONDS = 40, 0.05
 
 # ---- options
@@ -34,7 +35,15 @@ def with_option(config: JailConfig, name: str, text: str) -> JailConfig:
     if name.startswith(_INCREMENT):
         fields = {_increment_field(name): value}
         return replace(config, increment=replace(config.increment, **fields))  # type: ignore[arg-type]
+    if name.startswith(_PREFIX):
+        fields = {_prefix_field(name): value}
+        return replace(config, prefix=replace(config.prefix, **fields))  # type: ignore[arg-type]
     return replace(config, **{name: value})  # type: ignore[arg-type]
+
+
+def _prefix_field(name: str) -> str:
+    """Return the field of `BanPrefix` for an option such as `banprefix.wider.ipv4`."""
+    return name.removeprefix(_PREFIX).replace(".", "_")
 
 
 def _increment_field(name: str) -> str:
@@ -55,6 +64,8 @@ def _get_option(config: JailConfig, name: str) -> JsonValue:
         return None if value == getattr(BantimeIncrement(), field) else _plain(value)
     if name in _FILTER_OPTIONS:
         return _plain(getattr(config.filter, name))
+    if name.startswith(_PREFIX):
+        return _plain(getattr(config.prefix, _prefix_field(name)))
     return _plain(getattr(config, name))
 
 
@@ -104,8 +115,18 @@ for _name, _argument, _text in (
     ("maxtime", "<time>", "The longest ban time."),
     ("rndtime", "<time>", "Up to this many random seconds are added to a ban time."),
     ("overalljails", "true|false", "Choose whether earlier bans count in all jails."),
+    ("rearm", "true|false", "Choose whether each failure during a ban starts its time again."),
+    ("decay", "<time>", "The time without a ban after which one earlier ban less counts; empty: never."),
 ):
     _register_option(f"bantime.{_name}", _argument, _text)
+for _name, _argument, _text in (
+    ("ipv4", "<bits>", "The length of the IPv4 networks that are counted and banned; 32: single addresses."),
+    ("ipv6", "<bits>", "The length of the IPv6 networks that are counted and banned; 128: single addresses."),
+    ("offenders", "<number>", "How many banned within findtime in a wider network ban it as a whole; 0: never."),
+    ("wider.ipv4", "<bits>", "The length of the wider IPv4 network."),
+    ("wider.ipv6", "<bits>", "The length of the wider IPv6 network."),
+):
+    _register_option(f"banprefix.{_name}", _argument, _text)
 
 
 @command(OPTIONS, "set <jail> logencoding", "<encoding>", "The encoding of the logs.")

@@ -32,6 +32,7 @@ from banguard.daemon.check import check
 from banguard.daemon.logsetup import LogSetup
 from banguard.daemon.parts import Services, allow_ipv6, open_store, run_check, with_own_log
 from banguard.daemon.pool import SourcePool, has_files, with_journal_where_no_log
+from banguard.daemon.protected import Protected
 from banguard.daemon.runner import PATIENCE, JailRunner
 from banguard.daemon.supervise import Supervised
 from banguard.errors import ActionError, ConfigError, ControlError, SourceError, StoreError
@@ -100,7 +101,14 @@ class App:
         clock, publish = self._clock, self.bus.publish
         self._pulse = None
         self._store = open_store(config)
-        self._registry = Registry(self._store, self._dispatcher.emit, clock, publish, recheck=self._dispatcher.check)
+        self._registry = Registry(
+            self._store,
+            self._dispatcher.emit,
+            clock,
+            publish,
+            recheck=self._dispatcher.check,
+            protected=Protected(config.protect, clock),
+        )
         self._registry_thread = Supervised("bg/registry", self._registry.run, clock=clock, publish=publish)
         self._registry_thread.start()
         self._services = Services(
@@ -155,7 +163,7 @@ class App:
         logger.info("Exiting banguard")
 
     def _start_new(self, config: JailConfig) -> None:
-        reads_files = bool(config.logpath) and config.backend.lower() not in {"systemd", "journald"}
+        reads_files = bool(config.logpath) and config.backend.lower() not in {"systemd", "journald", "history"}
         if reads_files and not has_files(config):
             if config.skip_if_nologs:
                 jail_logger.log(NOTICE, "Have not found any log file for '%s' jail. Skipping...", config.name)

@@ -25,7 +25,9 @@ def check_jail(jail: JailConfig, *, logs: bool = True) -> Iterator[Problem]:
     Yields a problem for each thing that is wrong.
     """
     journal = jail.backend.lower() in {"systemd", "journald"}
-    if jail.backend.lower() != "auto":
+    if jail.backend == "history":
+        logs = False
+    elif jail.backend.lower() != "auto":
         try:
             source_name(jail.backend)
         except SourceError as error:

@@ -38,6 +38,8 @@ class SourcePool:
         """
         if not config.logpath and not config.filter.journalmatch and config.backend.lower() in {"auto", "polling"}:
             return "", None
+        if config.backend == "history":  # the registry itself is what it looks at
+            return "history", None
         name = choose_name(config)
         try:
             return name, self._get(name)

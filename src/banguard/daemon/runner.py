@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from banguard.bans.registry import AttachJail, ConfigureJail, DetachJail, JailBans
+from banguard.bans.registry import AttachJail, ConfigureJail, DetachJail, JailBans, Reach, Repeats
 from banguard.clock import Clock
 from banguard.config.schema import JailConfig
 from banguard.control.api import ActiveBan, JailView, RulesView
@@ -14,6 +14,7 @@ from banguard.daemon.parts import Services, check_encoding, make_ignore, make_ru
 from banguard.daemon.supervise import Supervised
 from banguard.errors import ControlError
 from banguard.inbox import Inbox
+from banguard.jails.ignore import IgnoreRules
 from banguard.jails.jail import Jail
 from banguard.jails.watcher import Attempt, Idle, Message, Reconfigure, Watcher
 from banguard.matching import FilterRules
@@ -98,7 +99,10 @@ class JailRunner:
         def take(bans: tuple[Ban, ...]) -> None:
             self.problem = "; ".join(services.dispatcher.attach(self.name, config.actions, bans))
 
-        attach = AttachJail(self.name, config.bantime, config.increment, ignored=self._is_ignored(config), take=take)
+        ignored = self._is_ignored(config)
+        attach = AttachJail(
+            self.name, config.bantime, config.increment, ignored=ignored, take=take, reach=_reach(config, ignored)
+        )
         services.registry.inbox.put(attach)
         attached = attach.slot.wait(PATIENCE)
         self._jail.restore(attached.failures)
@@ -172,8 +176,11 @@ class JailRunner:
         message = Reconfigure(config, rules, ignore)
         self._inbox.put_front(message)
         message.slot.wait(PATIENCE)
-        if (old.bantime, old.increment) != (config.bantime, config.increment) or old.ignoreip != config.ignoreip:
-            configure = ConfigureJail(self.name, config.bantime, config.increment, ignored=self._is_ignored(config))
+        if _banning_differs(old, config):
+            ignored = self._is_ignored(config)
+            configure = ConfigureJail(
+                self.name, config.bantime, config.increment, ignored=ignored, reach=_reach(config, ignored)
+            )
             self._services.registry.inbox.put(configure)
             configure.slot.wait(PATIENCE)
         if _reading_differs(old, config) and not self.idle:
@@ -280,14 +287,20 @@ class IsIgnored:
     def __init__(self, config: JailConfig, services: Services) -> None:
         self._config = config
         self._services = services
-        self._asked = False
+        self._rules: IgnoreRules | None = None
 
     def __call__(self, host: str) -> bool:
         """Ask the lists only: a command would hold the registry up."""
-        if not self._asked:
+        return self._known().reason(host, command=False) is not None
+
+    def within(self, network: str) -> str | None:
+        """Return why *network* cannot be banned as a whole."""
+        return self._known().reason_within(network)
+
+    def _known(self) -> IgnoreRules:
+        if self._rules is None:
             self._rules = make_ignore(self._config, self._services)
-            self._asked = True
-        return self._rules.reason(host, command=False) is not None
+        return self._rules
 
 
 class _WantedBy:
@@ -323,6 +336,19 @@ class DateOf:
             )
             self._rules = make_rules(bare, journal=False)
         return self._rules.date(line, self._clock.now()).time
+
+
+def _reach(config: JailConfig, ignored: IsIgnored) -> Reach:
+    """Return how far the bans of a jail go."""
+    repeats = Repeats(config.maxretry, config.findtime) if config.backend == "history" else None
+    return Reach(config.prefix, config.findtime, repeats, spared_in=ignored.within)
+
+
+def _banning_differs(old: JailConfig, new: JailConfig) -> bool:
+    def of(config: JailConfig) -> tuple[object, ...]:
+        return config.bantime, config.increment, config.prefix, config.findtime, config.maxretry, config.ignoreip
+
+    return of(old) != of(new)
 
 
 def _rules_differ(old: JailConfig, new: JailConfig) -> bool:

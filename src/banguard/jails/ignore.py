@@ -166,6 +166,19 @@ class IgnoreRules:
             self._remember(cache, key, reason)
         return reason
 
+    def reason_within(self, network: str) -> str | None:
+        """Return why *network* cannot be banned as a whole: whom the lists spare in it; None if nobody."""
+        around = netaddr.AddressSet((network,))
+        if self._ignoreself and any(own in around for own in self._resolver.own_addresses()):
+            return "ignoreself rule"
+        lists = [("ip", self._entries), *((file.spec, file.entries()) for file in self._files)]
+        for reason, entries in lists:
+            if any(entry in around for entry in entries.exact) or entries.networks.touches(network):
+                return reason
+            if any(address in around for name in entries.names for address in self._resolver.addresses(name)):
+                return "dns"
+        return None
+
     def _by_lists(self, host: str) -> str | None:
         if self._ignoreself and host in self._resolver.own_addresses():
             return "ignoreself rule"

@@ -36,6 +36,8 @@ Offender = Callable[[str], tuple[int, float] | None]
 
 _GO_ON_EVERY = 0.25
 _EXPIRE_EVERY = 10.0
+_WHOLE_SECONDS = 60.0
+_MOST_WHOLE = 10_000
 _TRACEBACK_EVERY = 60.0
 _LOOK_BACK_LINES = 64
 _LOOK_BACK_BYTES = 8192
@@ -107,6 +109,9 @@ class Jail:
         self._cursors: dict[str, Cursor] = {}
         self._moved: dict[str, None] = {}
         self._decisions: list[BanDecision] = []
+        self._hits: dict[str, float] = {}
+        self._whole: dict[str, bool] = {}
+        self._whole_until = float("-inf")
         self._last_date: dict[str, float] = {}
         self._tails: dict[str, bytes] = {}
         self._lines = 0
@@ -154,6 +159,7 @@ class Jail:
         self._counter.configure(maxretry=config.maxretry, findtime=config.findtime, maxmatches=config.maxmatches)
         if rules is not None:
             self._rules = rules
+        self._whole.clear()
         if ignore is not None:
             self._ignore = ignore
 
@@ -307,11 +313,37 @@ class Jail:
     def _found(self, host: str, at: float, matches: Sequence[str], data: Mapping[str, str], line: str) -> None:
         if self._is_ignored(host, at, matches, data):
             return
+        host, data = self._by_prefix(host, data)
         logger.info("[%s] Found %s - %s", self.name, printable(host), clock_text(at))
         self._count(host, at, matches, data)
         self._publish(FailureFound(at, self.name, host, line))
 
+    def _by_prefix(self, host: str, data: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
+        """Return the network that is counted in the place of *host* (`banprefix`), and *data* with the host in it."""
+        prefix = self._config.prefix
+        family = netaddr.family(host)
+        bits = {4: prefix.ipv4, 6: prefix.ipv6}.get(family or 0)
+        if bits is None:
+            return host, data
+        network = netaddr.network_of(host, bits)
+        if network == host or not self._may_ban_whole(network):
+            return host, data
+        return network, {**data, "member": host}
+
+    def _may_ban_whole(self, network: str) -> bool:
+        """Tell whether nobody in *network* is spared; the answer is remembered for a while."""
+        now = self._clock.monotonic()
+        if now >= self._whole_until or len(self._whole) >= _MOST_WHOLE:
+            self._whole.clear()
+            self._whole_until = now + _WHOLE_SECONDS
+        known = self._whole.get(network)
+        if known is None:
+            known = self._whole[network] = self._ignore.reason_within(network) is None
+        return known
+
     def _count(self, host: str, at: float, matches: Sequence[str], data: Mapping[str, str], failures: int = 1) -> None:
+        if self._config.increment.rearm:
+            self._hits[host] = max(at, self._hits.get(host, at))
         extra = self._extra(host, at)
         reached = self._counter.add(host, at, matches, data, failures=failures, extra=extra)
         if reached is not None:
@@ -326,7 +358,9 @@ class Jail:
         known = self._offender(host)
         if known is None or known[0] < 1 or at <= known[1]:
             return 0
-        count, maxretry = known[0], self._config.maxretry
+        count, maxretry = self._config.increment.decayed(known[0], at - known[1]), self._config.maxretry
+        if count < 1:
+            return 0
         weight = min((1 << min(count, 20) - 1) + 1, maxretry)
         observer_logger.info(
             "[%s] Found %s, bad - %s, %d # -> %d%s",
@@ -373,8 +407,9 @@ class Jail:
         matches = tuple(lines)
         if self._is_ignored(host, now, matches, {}):
             return 0
+        host, data = self._by_prefix(host, {})
         logger.info("[%s] Attempt %s - %s", self.name, printable(host), clock_text(now))
-        self._count(host, now, matches, {}, failures=max(1, len(matches)))
+        self._count(host, now, matches, data, failures=max(1, len(matches)))
         self._publish(FailureFound(now, self.name, host, matches[-1] if matches else ""))
         return 1
 
@@ -402,14 +437,16 @@ class Jail:
         """Return what came of everything fed since the last report; None when nothing did."""
         self._expire()
         failures = self._counter.changes()
-        if not (self._moved or failures or self._decisions):
+        if not (self._moved or failures or self._decisions or self._hits):
             return None
         report = JailReport(
             self.name,
             cursors=tuple(self._cursors[log] for log in self._moved),
             failures=failures,
             decisions=tuple(self._decisions),
+            hits=self._hits,
         )
+        self._hits = {}
         self._moved.clear()
         self._decisions.clear()
         return report

@@ -16,15 +16,17 @@ from banguard.bans.registry import (
     ConfigureJail,
     DetachJail,
     JailBans,
+    Reach,
     Registry,
     RegistryStoppedError,
+    Repeats,
     UnbanAll,
     UnbanRequest,
 )
 from banguard.bans.store import MemoryStore
 from banguard.bans.store_sqlite import SqliteStore
 from banguard.clock import SystemClock
-from banguard.config.schema import BantimeIncrement
+from banguard.config.schema import BanPrefix, BantimeIncrement
 from banguard.errors import StoreError
 from banguard.model import (
     BanChange,
@@ -940,3 +942,165 @@ def test_requests_that_come_after_the_end_are_refused(clock):
     registry.finish()
     with pytest.raises(RegistryStoppedError):
         late.slot.wait(0)
+
+
+# ---- bans that fit the offender
+
+
+def hit(bench, host, at=None, jail="sshd"):
+    bench.registry.inbox.put(JailReport(jail, hits={host: bench.clock.now() if at is None else at}))
+    bench.registry.turn()
+
+
+def test_rearm_starts_the_time_again(bench):
+    """A further failure during a ban moves its end to its whole length from then; the begin stays."""
+    bench = bench()
+    bench.attach(increment=BantimeIncrement(rearm=True))
+    bench.decide(A)
+    (ban,) = bench.registry.snapshot()["sshd"].bans
+    bench.advance(500)
+    hit(bench, A)
+    bench.advance(500)
+    assert [A] == bench.banned()
+    (longer,) = bench.registry.snapshot()["sshd"].bans
+    assert (ban.since, ban.until + 500) == (longer.since, longer.until)
+    assert [("ban", A), ("extend", A)] == bench.told()
+    bench.advance(100)
+    assert [] == bench.banned()
+
+
+def test_rearm_uses_the_grown_length(bench):
+    """A ban that grew for an old offender starts again in its own length."""
+    bench = bench()
+    bench.attach(increment=BantimeIncrement(enabled=True, rearm=True))
+    bench.decide(A)
+    bench.advance(601)
+    bench.decide(A)
+    bench.advance(1000)
+    hit(bench, A)
+    (ban,) = bench.registry.snapshot()["sshd"].bans
+    assert 1200 == ban.until - bench.clock.now()
+
+
+def test_hits_of_hosts_that_are_not_banned_mean_nothing(bench):
+    """Failures before the ban, and of others, move no end."""
+    bench = bench()
+    bench.attach(increment=BantimeIncrement(rearm=True))
+    bench.decide(A)
+    bench.told()
+    hit(bench, B)
+    hit(bench, A, bench.clock.now() - 50)
+    assert [] == bench.told()
+
+
+def test_earlier_bans_are_forgotten_one_by_one(bench):
+    """With decay, who stays away for long is banned as if he had been banned less often."""
+    bench = bench()
+    bench.attach(increment=BantimeIncrement(enabled=True, decay=10_000))
+    for _ in range(3):
+        bench.decide(A)
+        bench.advance(5000)
+    bench.advance(20_000)
+    bench.decide(A)
+    (ban,) = bench.registry.snapshot()["sshd"].bans
+    assert (2, 1200) == (ban.count, ban.until - ban.since)  # three times before, twice decayed
+
+
+WIDE = Reach(BanPrefix(offenders=3), 600.0)
+
+
+def test_enough_offenders_ban_their_network(bench, log):
+    """The third offender of a /24 within findtime bans the network; the members stay banned beside it."""
+    bench = bench()
+    bench.attach(reach=WIDE)
+    bench.decide("192.0.2.1", "198.51.100.9")
+    bench.decide("192.0.2.2")
+    bench.decide("192.0.2.3")
+    assert {"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.0/24", "198.51.100.9"} == set(bench.banned())
+    (network,) = (ban for ban in bench.registry.snapshot()["sshd"].bans if "/" in ban.host)
+    assert ("192.0.2.1 192.0.2.2 192.0.2.3", 3) == (network.data["members"], network.failures)
+
+
+@pytest.mark.parametrize("asked", ["192.0.2.0/24", "192.0.2.2", "192.0.2.77"])
+def test_a_network_is_undone_by_an_unban(bench, asked):
+    """Unbanning the network, a member or anybody in it ends the ban of the network; other members stay banned."""
+    bench = bench()
+    bench.attach(reach=WIDE)
+    bench.decide("192.0.2.1", "192.0.2.2", "192.0.2.3")
+    bench.ask(UnbanRequest("sshd", (asked,), exact=True))
+    expected = {"192.0.2.1", "192.0.2.2", "192.0.2.3"} - {asked}
+    assert expected == set(bench.banned())
+    bench.decide("192.0.2.4")
+    assert "192.0.2.0/24" not in bench.banned()  # it takes as many new offenders again
+
+
+def test_a_network_banned_by_hand_is_not_undone_by_one_address(bench):
+    """What an operator asked for by name ends only when it is named."""
+    bench = bench()
+    bench.attach(reach=WIDE)
+    bench.ask(BanRequest("sshd", ("192.0.2.0/24",)))
+    bench.ask(UnbanRequest("sshd", ("192.0.2.1",)))
+    assert ["192.0.2.0/24"] == bench.banned()
+
+
+def test_no_network_with_a_spared_address(bench, log):
+    """A network that holds an ignored or a protected address is not banned as a whole."""
+    bench = bench()
+    spared = Reach(BanPrefix(offenders=2), 600.0, spared_in=lambda network: "ip" if network == "192.0.2.0/24" else None)
+    bench.attach(reach=spared)
+    bench.decide("192.0.2.1", "192.0.2.2", "192.0.2.3")
+    bench.decide("198.51.100.1", "198.51.100.2")
+    assert ["198.51.100.0/24"] == [host for host in bench.banned() if "/" in host]
+
+
+def test_restored_bans_are_neighbours_too(clock):
+    """After a restart the offenders of before count on."""
+    store = MemoryStore()
+    first = Bench(clock, store)
+    first.attach(reach=WIDE)
+    first.decide("192.0.2.1", "192.0.2.2")
+    first.registry.finish()
+    second = Bench(clock, store)
+    second.attach(reach=WIDE)
+    second.decide("192.0.2.3")
+    assert "192.0.2.0/24" in second.banned()
+
+
+def test_who_is_banned_everywhere_is_banned_for_coming_back(bench):
+    """A jail of repeats bans a host at its third ban in other jails within findtime, its own bans not counted."""
+    bench = bench()
+    bench.attach()
+    bench.attach("web")
+    bench.attach("recidive", 604800, reach=Reach(repeats=Repeats(3, 86400.0)))
+    for jail in ("sshd", "web"):
+        bench.decide(A, jail=jail)
+    assert [] == bench.banned("recidive")
+    bench.advance(700)
+    bench.decide(A, B, jail="web")
+    assert [A] == bench.banned("recidive")
+    assert ("ban", A) in bench.told()
+
+
+def test_long_ago_is_no_repeat(bench):
+    """Bans before findtime do not count, nor does anybody the jail's ignore rules spare."""
+    bench = bench()
+    bench.attach()
+    bench.attach("recidive", 600, reach=Reach(repeats=Repeats(2, 1000.0)), ignored=lambda host: host == B)
+    bench.decide(A)
+    bench.advance(2000)
+    bench.decide(A, B)
+    bench.advance(700)
+    bench.decide(B)
+    assert [] == bench.banned("recidive")
+
+
+def test_repeats_are_known_without_a_store(bench):
+    """While the store is out of order, what waits for it counts."""
+    bench = bench()
+    bench.attach()
+    bench.attach("recidive", 600, reach=Reach(repeats=Repeats(2, 86400.0)))
+    bench.store.broken = True
+    bench.decide(A)
+    bench.advance(700)
+    bench.decide(A)
+    assert [A] == bench.banned("recidive")

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from banguard.config.schema import BantimeIncrement, JailConfig
+from banguard.config.schema import BanPrefix, BantimeIncrement, JailConfig
 from banguard.jails.ignore import IgnoreRules
 from banguard.jails.jail import Jail, printable
 from banguard.jails.resolver import Resolver
@@ -450,3 +450,54 @@ def test_multi_line_rules_see_all_lines(bench):
     jail.feed(*lines)
     (decision,) = jail.decisions()
     assert ("192.0.2.1", tuple(lines)) == (decision.host, decision.matches)
+
+
+# ---- networks, further failures
+
+
+def test_networks_are_counted_in_the_place_of_addresses(bench):
+    """With banprefix the addresses of one network count together, and the network is what is to be banned."""
+    jail = bench(prefix=BanPrefix(ipv6=64))
+    jail.feed(*[jail.line(f"failed 2001:db8::{number}") for number in (1, 2, 3)], jail.line("failed 192.0.2.1"))
+    (decision,) = jail.decisions()
+    assert ("2001:db8::/64", "2001:db8::3") == (decision.host, decision.data["member"])
+
+
+@pytest.mark.parametrize("spared", ["2001:db8::77", "2001:db8::/96", "2001:db8::/32"])
+def test_no_network_is_counted_that_holds_a_spared_address(bench, spared):
+    """Next to somebody who is to be spared only the address itself counts."""
+    jail = bench(prefix=BanPrefix(ipv6=64), ignoreip=(spared,))
+    jail.feed(*[jail.line("failed 2001:db8::9:0:0:1") for _ in range(3)])
+    expected = [] if spared.endswith("/32") else ["2001:db8::9:0:0:1"]
+    assert expected == [decision.host for decision in jail.decisions()]
+
+
+def test_own_network_is_not_counted_whole(bench):
+    """The network that this machine is in is not banned with itself in it."""
+    jail = bench(prefix=BanPrefix(ipv4=24))
+    jail.feed(*[jail.line("failed 198.51.100.9") for _ in range(3)])
+    jail.feed(*[jail.line("failed 203.0.113.9") for _ in range(3)])
+    assert ["198.51.100.9", "203.0.113.0/24"] == [decision.host for decision in jail.decisions()]
+
+
+def test_further_failures_are_reported_where_they_matter(bench):
+    """With bantime.rearm each report tells of every failing host, and when it failed last."""
+    jail = bench(increment=BantimeIncrement(rearm=True), maxretry=9)
+    now = jail.clock.now()
+    jail.feed(jail.line(age=5.0), jail.line(age=2.0), jail.line("failed 192.0.2.2", age=3.0))
+    assert {"192.0.2.1": now - 2, "192.0.2.2": now - 3} == pytest.approx(dict(jail.jail.report().hits), abs=1.0)
+    assert jail.jail.report() is None
+    other = bench(maxretry=9)
+    other.feed(other.line())
+    assert {} == other.jail.report().hits
+
+
+def test_offences_decay(bench):
+    """An old offender who stayed away counts like a new one."""
+    jail = bench(increment=BantimeIncrement(enabled=True, decay=1000.0), maxretry=5)
+    jail.offences["192.0.2.1"] = (2, jail.clock.now() - 2500)
+    jail.feed(*[jail.line() for _ in range(4)])
+    assert () == jail.decisions()
+    jail.offences["192.0.2.1"] = (2, jail.clock.now() - 100)
+    jail.feed(jail.line())
+    assert ["192.0.2.1"] == [decision.host for decision in jail.decisions()]
