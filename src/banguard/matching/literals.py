@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 from typing import Any, NamedTuple
 
 from banguard.matching.syntax import Items, parse
@@ -18,10 +19,12 @@ from banguard.matching.syntax import Items, parse
 Texts = frozenset[str]
 
 # Larger sets cost more to look for than they save.
-_MAX_EXACT = 24
-_MAX_TEXTS = 64
+_MAX_EXACT = 64
+_MAX_TEXTS = 1000
 _MAX_LENGTH = 64
-_SHORTEST = 2
+_MAX_PAIRED = 6
+# As much as four common texts: not worth a search. Below that it is tried, and given up when most lines pass.
+_USELESS = 2.0
 # A longer text is hardly rarer.
 _LONG = 8
 
@@ -31,7 +34,10 @@ _EMPTY: Texts = frozenset({""})
 _COMMON = (
     " from for user port with error failed to in on by at http/1.1 https get post session connection client server "
     "info warning notice password authentication address host name not 127.0.0.1 root daemon debug request 192.168. "
+    "get / post / head / http/1.0 http://www. "
 )
+
+_AROUND = " \"':=[]()-"
 
 # Letters that ignoring case also makes of characters that are not ASCII: LATIN SMALL LETTER LONG S, KELVIN SIGN, and
 # the dotted and dotless i (see the table of equivalences in `re._casefix` and str.lower).
@@ -50,7 +56,11 @@ class Required(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A part of a regex: all it can match (*exact*, if that is little), and the requirements of which each holds."""
+    """
+    A part of a regex: all it can match (*exact*, if that is little), else the requirements of which each holds.
+
+    Of two requirements the texts never overlap in a match.
+    """
 
     exact: Texts | None
     required: tuple[Texts, ...] = ()
@@ -64,9 +74,9 @@ def required(regex: str, flags: int = 0, *, cut: bool = True) -> Required | None
     """
     Return what must stand in each line that *regex* can match; None when nothing is sure, or it is too common.
 
-    *cut* says that the line had a date cut out anywhere before the regex saw it: of a text only one half is then sure
-    to stand in the whole line. Without *cut* that happened at its very beginning, behind at most two characters that
-    belong to no word.
+    *cut* says that the line had a date cut out anywhere before the regex saw it: only one half of a text is then sure
+    to stand in the whole line, or one of two texts that must both be there. Without *cut* that happened at its very
+    beginning, behind at most two characters that belong to no word.
     """
     parsed = parse(regex, flags)
     if parsed is None:
@@ -77,9 +87,13 @@ def required(regex: str, flags: int = 0, *, cut: bool = True) -> Required | None
         part = walk.items(items, flags)
     except RecursionError:
         return None
-    choices = [_uncut(texts, cut=cut) for texts in _requirements(part)]
-    best = max((texts for texts in choices if _worth(texts) > 0), key=_worth, default=None)
-    if best is None:
+    found = _requirements(part)
+    choices = [_uncut(texts, cut=cut) for texts in found]
+    if cut:
+        # They follow each other in the line, so that a date can stand in one of them only.
+        choices += [one | two for one, two in combinations(sorted(found, key=_cost)[:_MAX_PAIRED], 2)]
+    best = min(choices, key=_cost, default=_EMPTY)
+    if _cost(best) >= _USELESS:
         return None
     return Required(best, frozenset(letter for letter in walk.folded if any(letter in text for text in best)))
 
@@ -100,21 +114,22 @@ def _behind_start(text: str) -> str:
 
 
 def _requirements(part: _Part) -> tuple[Texts, ...]:
-    return part.required if part.exact is None else (*part.required, part.exact)
+    return part.required if part.exact is None else (part.exact,)
 
 
-def weight(text: str) -> float:
-    """Return how much finding *text* says; 0 when nothing."""
-    if len(text) < _SHORTEST:
-        return 0.0
-    value = float(min(len(text), _LONG))
-    return value / 3 if text in _COMMON or text.isdigit() else value
+def share(text: str) -> float:
+    """Return a rough guess of the share of lines in which *text* stands by chance."""
+    core = text.strip(_AROUND)
+    if len(text) < 2:
+        return _USELESS
+    if (core and core in _COMMON) or len(text) - len(core) == len(text) < 4:
+        return 0.5
+    return 0.5 ** len(text) if text.isdigit() else 0.25 ** (min(len(text), _LONG) - 1)
 
 
-def _worth(texts: Texts) -> float:
-    if not texts or len(texts) > _MAX_TEXTS:
-        return 0.0
-    return min(map(weight, texts)) - len(texts) / 32
+def _cost(texts: Texts) -> float:
+    """Return a rough guess of the share of lines in which one of *texts* stands, as a sum over the texts."""
+    return sum(map(share, texts)) if texts and len(texts) <= _MAX_TEXTS else float("inf")
 
 
 class _Walk:
@@ -140,7 +155,7 @@ class _Walk:
             found.append(run)
             run = part.exact if part.exact is not None else _EMPTY
         if is_whole:
-            return _Part(run, tuple(found))
+            return _Part(run)
         found.append(run)
         return _Part(None, _useful(found))
 
@@ -203,8 +218,8 @@ def _any(parts: Sequence[_Part]) -> _Part:
             return _Part(exact)
     texts: set[str] = set()
     for part in parts:
-        best = max(_requirements(part), key=_worth, default=_EMPTY)
-        if _worth(best) <= 0:
+        best = min(_requirements(part), key=_cost, default=_EMPTY)
+        if not best or "" in best:
             return _UNKNOWN
         texts |= best
     return _Part(None, _useful([frozenset(texts)]))

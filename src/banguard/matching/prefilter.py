@@ -15,7 +15,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, cast
 
-from banguard.matching.literals import FOLDED, Required, required, weight
+from banguard.matching.literals import FOLDED, Required, required, share
 from banguard.matching.patterns import Pattern, is_anchored
 from banguard.matching.rules import FilterRules
 
@@ -165,4 +165,4 @@ def _written_beside(codec: str) -> Mapping[str, tuple[bytes, ...]] | None:
 
 def rarest_first(needles: Iterable[bytes]) -> list[bytes]:
     """Sort *needles* so that the one that says most comes first."""
-    return sorted(needles, key=lambda text: (-weight(text.decode("latin-1")), text))
+    return sorted(needles, key=lambda text: (share(text.decode("latin-1")), text))

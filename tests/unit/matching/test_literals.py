@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from banguard.matching.literals import FOLDED, required, weight
+from banguard.matching.literals import FOLDED, required, share
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,15 @@ def test_folded_is_all_that_python_folds():
     assert {key: set(value) for key, value in FOLDED.items()} == {key: set(value) for key, value in others.items()}
 
 
-def test_weight_prefers_rare_texts():
-    """Short texts and such that stand in most logs say less."""
-    assert 0 == weight("x")
-    assert weight("ab") < weight("abcd") < weight("abcdefgh")
-    assert weight(" from ") < weight("qzw")
+def test_two_texts_that_must_both_be_there():
+    """A date can stand in one of two texts only: looking for either, whole, may say more than halves of one."""
+    assert {' [] "', '" 400 '} == required(r'^\S+ \[\] "\w+" 400 .').texts
+
+
+def test_texts_that_are_rare_are_chosen():
+    """Of several texts that must be there, those are looked for that stand in few lines by chance."""
+    assert 1 < share("x") == share("")
+    assert share(" from ") > share("qz") > share("qzw") > share("qzwx") > share("1234567")
+    assert share('"GET'.lower()) == share("[ ") == share("from")
+    assert {"zqxw"} == required(r"^ from \d+ zqxw\d+ get /", cut=False).texts
+    assert None is required("^(?:from|get|post|user)")
