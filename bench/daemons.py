@@ -20,14 +20,18 @@ PEER = shutil.which("fail2ban-server")
 FILTERS = "/etc/fail2ban" if PEER else os.path.join(CHECKOUT, "config")
 
 
-def site(directory: str, jails: dict[str, str], *, action: str = "", maxretry: int = 1_000_000, backend: str = "auto") -> str:
+def site(
+    directory: str, jails: dict[str, str], *, action: str = "", maxretry: int = 1_000_000, backend: str = "auto"
+) -> str:
     """Make a configuration directory: *jails* maps names to the text of their options. Return its path."""
     path = os.path.join(directory, "site")
     os.makedirs(path)
     for part in ("filter.d", "action.d"):
         os.symlink(os.path.join(FILTERS, part), os.path.join(path, part))
     with open(os.path.join(path, "fail2ban.conf"), "w") as file:
-        file.write("[DEFAULT]\nloglevel = ERROR\ndbfile = None\ndbpurgeage = 1d\ndbmaxmatches = 10\n[Definition]\nloglevel = ERROR\ndbfile = None\n")
+        file.write(
+            "[DEFAULT]\nloglevel = ERROR\ndbfile = None\ndbpurgeage = 1d\ndbmaxmatches = 10\n[Definition]\nloglevel = ERROR\ndbfile = None\n"
+        )
     with open(os.path.join(path, "jail.conf"), "w") as file:
         file.write(
             f"[DEFAULT]\nenabled = true\nbackend = {backend}\nusedns = no\nignoreself = false\nmaxretry = {maxretry}\n"
@@ -49,7 +53,11 @@ def server(directory: str, config: str, *, peer: bool = False, around: tuple[str
         command += ["-x", "start"]
     environment = {**os.environ, "STATE_DIRECTORY": names["state"]}
     process = subprocess.Popen(
-        [*around, *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, env=environment
+        [*around, *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+        env=environment,
     )
     try:
         deadline = time.monotonic() + 60

@@ -40,8 +40,20 @@ def sshd(lines: int, *, failures: float, logins: float, seed: int = 1, now: floa
     return made
 
 
-PATHS = ("/", "/index.html", "/static/app.css", "/static/app.js", "/img/logo.png", "/api/v1/items?page=2", "/blog/2026/11/a-day")
-AGENTS = ("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36", "curl/7.88.1", "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X)")
+PATHS = (
+    "/",
+    "/index.html",
+    "/static/app.css",
+    "/static/app.js",
+    "/img/logo.png",
+    "/api/v1/items?page=2",
+    "/blog/2026/11/a-day",
+)
+AGENTS = (
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36",
+    "curl/7.88.1",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X)",
+)
 PROBES = ("/wp-login.php", "/phpmyadmin/scripts/setup.php", "/.env", "/cgi-bin/test.cgi")
 
 

@@ -157,7 +157,7 @@ handmade = st.lists(
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(handmade, max_size=8), st.sampled_from([None, "{^LN-BEG}", r"^\W{0,2}x(%Y-%m-%d)", "{NONE}", "%b %d"]), st.sampled_from(["utf-8", "latin-1", "iso8859-9", "cp1252"]))  # fmt: skip
+@given(st.lists(handmade, max_size=8), st.sampled_from([None, "{^LN-BEG}", r"^\W{0,2}x(%Y-%m-%d)", "{NONE}", "%b %d", r"^[^\[]*\[({DATE})", r"\w (%Y-%m-%d)", r"(?:b|e)(%d)"]), st.sampled_from(["utf-8", "latin-1", "iso8859-9", "cp1252"]))  # fmt: skip
 def test_handmade_rules(lines, datepattern, encoding):
     """Wherever the date was cut out, and however letters are written, no line that counts is lost."""
     rules = FilterRules(failregex=RULES, datepattern=datepattern, timezone="UTC", usedns="raw")

@@ -75,7 +75,7 @@ def _graph_of(pattern: Pattern) -> Graph | None:
 def _guarded(pattern: Pattern) -> Finder:
     """Return what finds *pattern*; of one that is tried at every character, only where its texts are there."""
     find = pattern.find
-    found = None if pattern.is_anchored else required(pattern.regex, pattern.flags, cut=False)
+    found = None if pattern.is_anchored else required(pattern.regex, pattern.flags, cut="")
     if found is None or found.folded or len(found.texts) > _MAX_TEXTS:
         return find
     texts = tuple(found.texts)

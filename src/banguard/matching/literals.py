@@ -70,13 +70,14 @@ _UNKNOWN = _Part(None)
 _NOTHING = _Part(_EMPTY)
 
 
-def required(regex: str, flags: int = 0, *, cut: bool = True) -> Required | None:
+def required(regex: str, flags: int = 0, *, cut: str | None = None) -> Required | None:
     """
     Return what must stand in each line that *regex* can match; None when nothing is sure, or it is too common.
 
-    *cut* says that the line had a date cut out anywhere before the regex saw it: only one half of a text is then sure
-    to stand in the whole line, or one of two texts that must both be there. Without *cut* that happened at its very
-    beginning, behind at most two characters that belong to no word.
+    The line had a date cut out before the regex saw it. *cut* are the characters directly behind which that may have
+    been; at the line's beginning, or behind at most two characters there that belong to no word, it may always have
+    been. None: anywhere. Only one half of a text is then sure to stand in the whole line, or one of two texts that must
+    both be there.
     """
     parsed = parse(regex, flags)
     if parsed is None:
@@ -88,8 +89,8 @@ def required(regex: str, flags: int = 0, *, cut: bool = True) -> Required | None
     except RecursionError:
         return None
     found = _requirements(part)
-    choices = [_uncut(texts, cut=cut) for texts in found]
-    if cut:
+    choices = [_uncut(texts, cut) for texts in found]
+    if cut is None:
         # They follow each other in the line, so that a date can stand in one of them only.
         choices += [one | two for one, two in combinations(sorted(found, key=_cost)[:_MAX_PAIRED], 2)]
     best = min(choices, key=_cost, default=_EMPTY)
@@ -98,11 +99,21 @@ def required(regex: str, flags: int = 0, *, cut: bool = True) -> Required | None
     return Required(best, frozenset(letter for letter in walk.folded if any(letter in text for text in best)))
 
 
-def _uncut(texts: Texts, *, cut: bool) -> Texts:
+def _uncut(texts: Texts, cut: str | None) -> Texts:
     """Return what is left of *texts* for sure when a date was cut out of the line that holds one of them."""
-    if cut:
+    if cut is None:
         return frozenset(half for text in texts for half in (text[: len(text) // 2], text[len(text) // 2 :]))
-    return frozenset(_behind_start(text) for text in texts)
+    return frozenset(max(_pieces(_behind_start(text), cut.lower()), key=len) for text in texts)
+
+
+def _pieces(text: str, cut: str) -> list[str]:
+    """Split *text* behind each character of *cut*."""
+    pieces = [""]
+    for char in text:
+        pieces[-1] += char
+        if char in cut:
+            pieces.append("")
+    return pieces
 
 
 def _behind_start(text: str) -> str:

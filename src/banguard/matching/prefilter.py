@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import codecs
 import importlib
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, cast
 
 from banguard.matching.literals import FOLDED, Required, required, share
-from banguard.matching.patterns import Pattern, is_anchored
+from banguard.matching.patterns import Pattern
 from banguard.matching.rules import FilterRules
+from banguard.matching.syntax import parse
 
 Spans = tuple[tuple[int, int], ...]
 Needles = frozenset[bytes]
@@ -25,7 +25,6 @@ Needles = frozenset[bytes]
 _BESIDE = "".join(FOLDED.values())
 # Codecs in which each character is one byte; of others some can be switched to mean something else by a byte.
 _OF_ONE_BYTE = ("iso8859-", "cp125", "koi8-", "mac-")
-_CUT_AT_START = re.compile(r"\^(?:\\W\{0,2\})?\((?!\?(?!P<))")
 
 
 class Wanted(NamedTuple):
@@ -101,7 +100,7 @@ def wanted(rules: FilterRules, encoding: str, *, counting: bool = False) -> Want
     """
     if rules.maxlines > 1:
         return None
-    cut = not all(_CUT_AT_START.match(each.regex) and is_anchored(each.regex) for each in rules.detector.templates)
+    cut = _cut_of([each.regex for each in rules.detector.templates])
     any_of = _needles(rules.failures, encoding, cut=cut)
     if any_of is not None and rules.ignores_first:
         ignoring = _needles(rules.ignores, encoding, cut=cut)
@@ -114,7 +113,34 @@ def wanted(rules: FilterRules, encoding: str, *, counting: bool = False) -> Want
     return Wanted(before) if any_of is None else Wanted(any_of, before)
 
 
-def _needles(patterns: Iterable[Pattern], encoding: str, *, cut: bool) -> Needles | None:
+def _cut_of(templates: Iterable[str]) -> str | None:
+    """
+    Return the characters directly behind which a date of one of these regexes may be cut out; None for anywhere.
+
+    Nothing is said of dates at the line's beginning, or behind at most two characters there that belong to no word.
+    """
+    cut = ""
+    for regex in templates:
+        parsed = parse(regex)
+        if parsed is None:
+            return None
+        names = [str(code) for code, _ in parsed[0]]
+        date = next(
+            (at for at, (code, value) in enumerate(parsed[0]) if str(code) == "SUBPATTERN" and value[0] == 1), None
+        )
+        if date is None:
+            return None
+        if names[:date] == ["AT"] or (names[:date] == ["AT", "MAX_REPEAT"] and regex.startswith(r"^\W{0,2}(")):
+            if not regex.startswith("^"):
+                return None
+        elif date and names[date - 1] == "LITERAL":
+            cut += chr(parsed[0][date - 1][1])
+        else:
+            return None
+    return cut
+
+
+def _needles(patterns: Iterable[Pattern], encoding: str, *, cut: str | None) -> Needles | None:
     """Return the texts of which one stands in each line that one of *patterns* matches; None when that is not sure."""
     beside = _written_beside(_codec(encoding))
     if beside is None:

@@ -29,7 +29,7 @@ from banguard.matching.literals import FOLDED, required, share
 )
 def test_texts(regex, texts):
     """Alternatives, optional parts, groups and repeats are followed; assertions take no room; case is dropped."""
-    found = required(regex, cut=False)
+    found = required(regex, cut="")
     assert found is not None
     assert texts == found.texts
 
@@ -53,7 +53,14 @@ def test_a_date_may_have_been_cut_out_of_the_text():
 )
 def test_what_may_stand_before_a_date_at_the_start(regex, text):
     """Up to two characters that belong to no word may come before a date at the start: they are left out."""
-    assert {text} == required(regex, cut=False).texts
+    assert {text} == required(regex, cut="").texts
+
+
+def test_dates_behind_a_character():
+    """Where dates stand behind a certain character only, a text without it is never cut."""
+    assert {"refused"} == required(r"\drefused\d", cut="[").texts
+    assert {"refused"} == required(r"\dno\[refused\d", cut="[").texts
+    assert {"no["} == required(r"\dno\[to\d", cut="[").texts
 
 
 def test_letters_that_are_written_otherwise():
@@ -83,5 +90,5 @@ def test_texts_that_are_rare_are_chosen():
     assert 1 < share("x") == share("")
     assert share(" from ") > share("qz") > share("qzw") > share("qzwx") > share("1234567")
     assert share('"GET'.lower()) == share("[ ") == share("from")
-    assert {"zqxw"} == required(r"^ from \d+ zqxw\d+ get /", cut=False).texts
+    assert {"zqxw"} == required(r"^ from \d+ zqxw\d+ get /", cut="").texts
     assert None is required("^(?:from|get|post|user)")

@@ -62,10 +62,18 @@ def test_ignored_lines_are_told():
     assert Wanted(frozenset({b"refused", b"monitoring"})) == wanted(made, "auto")
 
 
-@pytest.mark.parametrize("datepattern", [None, "%Y-%m-%d", "^x (%Y-%m-%d)", "{^LN-BEG}\n%Y", "^(%Y)|%m"])
+@pytest.mark.parametrize(
+    "datepattern", [None, "%Y-%m-%d", r"^x\d(%Y-%m-%d)", r"(?:^|x)(%Y)", r"(x)\[%Y", "{^LN-BEG}\n%Y", "^(%Y)|%m"]
+)
 def test_a_date_anywhere_cuts_texts(datepattern):
     """Unless all dates stand at the very beginning, a text may be cut by one."""
     assert {b"ref", b"used"} == wanted(rules(r"refused\d <HOST>", datepattern=datepattern), "auto").any_of
+
+
+@pytest.mark.parametrize("datepattern", [r"^[^\[]*\[({DATE})", r"\[(%Y)", "{^LN-BEG}\n^<(%d)", r"^\W{0,2}(%d)\n^(%Y)"])
+def test_dates_that_cut_no_text(datepattern):
+    """Where each date stands at the beginning, or behind a character that is in no text, texts stay whole."""
+    assert {b"refused"} == wanted(rules(r"refused\d <HOST>", datepattern=datepattern), "auto").any_of
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-7", "shift_jis", "cp037", "iso2022_jp", "nosuch", "gb18030"])
