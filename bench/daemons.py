@@ -37,8 +37,7 @@ def site(
             f"[DEFAULT]\nenabled = true\nbackend = {backend}\nusedns = no\nignoreself = false\nmaxretry = {maxretry}\n"
             f"findtime = 1h\nbantime = 1h\nmaxmatches = 0\n{action}\n"
         )
-        for name, options in jails.items():
-            file.write(f"[{name}]\n{options}\n")
+        file.writelines(f"[{name}]\n{options}\n" for name, options in jails.items())
     return path
 
 
@@ -106,6 +105,5 @@ def cost(pid: int, log: str, text: bytes) -> float:
     """Append *text* to *log* in pieces, as programs do, and return the processor time that a server needs for it."""
     before = settle(pid)
     with open(log, "ab", buffering=0) as file:
-        for at in range(0, len(text), 1 << 20):
-            file.write(text[at : at + (1 << 20)])
+        file.writelines(text[at : at + (1 << 20)] for at in range(0, len(text), 1 << 20))
     return settle(pid) - before

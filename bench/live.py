@@ -9,14 +9,13 @@ import daemons
 import logs
 
 WEB = (
-    "apache-badbots", "apache-botsearch", "apache-fakegooglebot", "apache-noscript", "apache-overflows", "nginx-bad-request",
-    "nginx-botsearch", "nginx-http-auth", "nginx-limit-req", "php-url-fopen",
-)  # fmt: skip
+    "apache-badbots apache-botsearch apache-fakegooglebot apache-noscript apache-overflows nginx-bad-request "
+    "nginx-botsearch nginx-http-auth nginx-limit-req php-url-fopen"
+).split()
 SERVICES = (
-    "sshd", "dovecot", "postfix", "proftpd", "pure-ftpd", "vsftpd", "wuftpd", "sendmail-auth", "sendmail-reject", "sieve",
-    "cyrus-imap", "courier-auth", "courier-smtp", "named-refused", "asterisk", "dropbear", "perdition", "solid-pop3d",
-    "stunnel", "xinetd-fail",
-)  # fmt: skip
+    "sshd dovecot postfix proftpd pure-ftpd vsftpd wuftpd sendmail-auth sendmail-reject sieve cyrus-imap courier-auth "
+    "courier-smtp named-refused asterisk dropbear perdition solid-pop3d stunnel xinetd-fail"
+).split()
 LINES, THEIR_LINES = 1_000_000, 150_000
 
 

@@ -26,7 +26,7 @@ _MAX_PAIRED = 6
 # As much as four common texts: not worth a search. Below that it is tried, and given up when most lines pass.
 _USELESS = 2.0
 # A longer text is hardly rarer.
-_LONG = 8
+_LONG = 16
 
 _EMPTY: Texts = frozenset({""})
 
