@@ -8,21 +8,21 @@ import tempfile
 import daemons
 import logs
 
-WEB = (
-    "apache-badbots apache-botsearch apache-fakegooglebot apache-noscript apache-overflows nginx-bad-request "
-    "nginx-botsearch nginx-http-auth nginx-limit-req php-url-fopen"
-).split()
-SERVICES = (
-    "sshd dovecot postfix proftpd pure-ftpd vsftpd wuftpd sendmail-auth sendmail-reject sieve cyrus-imap courier-auth "
-    "courier-smtp named-refused asterisk dropbear perdition solid-pop3d stunnel xinetd-fail"
-).split()
+WEB = """
+apache-badbots apache-botsearch apache-fakegooglebot apache-noscript apache-overflows nginx-bad-request nginx-botsearch
+nginx-http-auth nginx-limit-req php-url-fopen
+"""
+SERVICES = """
+sshd dovecot postfix proftpd pure-ftpd vsftpd wuftpd sendmail-auth sendmail-reject sieve cyrus-imap courier-auth
+courier-smtp named-refused asterisk dropbear perdition solid-pop3d stunnel xinetd-fail
+"""
 LINES, THEIR_LINES = 1_000_000, 150_000
 
 
 def run():
     known = {entry.removesuffix(".conf") for entry in os.listdir(os.path.join(daemons.FILTERS, "filter.d"))}
-    services = [name for name in SERVICES if name in known]
-    web = [name for name in WEB if name in known]
+    services = [name for name in SERVICES.split() if name in known]
+    web = [name for name in WEB.split() if name in known]
     auth = "".join(logs.sshd(LINES, failures=0.01, logins=0.03)).encode()
     pages = "".join(logs.access(LINES // 4, probes=0.01)).encode()
     single = yield from compared("live server, quiet log, one sshd jail", ["sshd"], auth)
