@@ -29,9 +29,8 @@ def site(
     for part in ("filter.d", "action.d"):
         os.symlink(os.path.join(FILTERS, part), os.path.join(path, part))
     with open(os.path.join(path, "fail2ban.conf"), "w") as file:
-        file.write(
-            "[DEFAULT]\nloglevel = ERROR\ndbfile = None\ndbpurgeage = 1d\ndbmaxmatches = 10\n[Definition]\nloglevel = ERROR\ndbfile = None\n"
-        )
+        settings = "loglevel = ERROR\ndbfile = None\ndbpurgeage = 1d\ndbmaxmatches = 10\n"
+        file.write(f"[DEFAULT]\n{settings}[Definition]\n{settings}")
     with open(os.path.join(path, "jail.conf"), "w") as file:
         file.write(
             f"[DEFAULT]\nenabled = true\nbackend = {backend}\nusedns = no\nignoreself = false\nmaxretry = {maxretry}\n"

@@ -96,3 +96,25 @@ def test_limits_hold_for_any_input(sequence, max_hosts):
         assert all(len(entry.times) <= 6 for entry in counter._hosts.values())
         assert counter.text_size == sum(entry.size for entry in counter._hosts.values())
     assert sum(failures for *_, failures in sequence) == counter.total
+
+
+@settings(max_examples=200, deadline=None)
+@given(limits, steps, st.lists(st.sampled_from([0.0, 0.0, 1.0, 5.0, 100.0]), max_size=60))
+def test_hosts_that_failed_lately_are_counted(limit, taken, looks):
+    """However often and late the number is asked for, it is that of a look at every host."""
+    maxretry, findtime = limit
+    counter = FailureCounter(maxretry=maxretry, findtime=findtime)
+    now = T
+    for number, (host, step, late, failures) in enumerate(taken):
+        now += step
+        counter.add(host, now - late * findtime, failures=failures)
+        if number % 7 == 3:
+            counter.forget(host)
+        if number % 11 == 5:
+            counter.expire(now)
+        for more in looks[number : number + 2]:
+            now += more
+            slow = sum(entry.times[-1] > now - findtime for entry in counter._hosts.values())
+            assert slow == counter.count(now)
+    counter.configure(maxretry=maxretry, findtime=findtime / 2, maxmatches=1)
+    assert sum(entry.times[-1] > now - findtime / 2 for entry in counter._hosts.values()) == counter.count(now)

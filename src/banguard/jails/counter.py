@@ -16,6 +16,8 @@ MAX_TEXT = 16 * 1024 * 1024
 _LATE = 60.0
 """Seconds by which a line may come late, however short findtime is."""
 
+_NEVER = float("-inf")
+
 _STRING = 56
 """Bytes a string takes besides its characters, roughly."""
 
@@ -82,6 +84,10 @@ class FailureCounter:
         self._text = 0
         self.total = 0
         self.dropped = 0
+        # How many hosts failed after *_floor*; right as long as none of them gets too old, at *_recount_at*.
+        self._fresh = 0
+        self._floor = _NEVER
+        self._recount_at = _NEVER
 
     def __len__(self) -> int:
         return len(self._hosts)
@@ -96,6 +102,7 @@ class FailureCounter:
         self._maxretry = max(1, maxretry)
         self._findtime = findtime
         self._maxmatches = max(0, maxmatches)
+        self._recount_at = _NEVER
 
     def add(
         self,
@@ -120,6 +127,7 @@ class FailureCounter:
             entry = _Entry()
         else:
             self._text -= entry.size
+            self._fresh -= entry.times[-1] > self._floor
         self._record(entry, at, failures + extra)
         if extra:
             entry.extra = (*entry.extra, *(at,) * extra)
@@ -132,6 +140,10 @@ class FailureCounter:
             count -= sum(first <= time <= last for time in entry.extra)
             return Reached(host, last, max(failures, count), entry.matches, entry.data)
         hosts[host] = entry
+        newest = entry.times[-1]
+        if newest > self._floor:
+            self._fresh += 1
+            self._recount_at = min(self._recount_at, newest + self._findtime)
         self._text += entry.size
         self._changed[host] = None
         self._gone.pop(host, None)
@@ -197,6 +209,7 @@ class FailureCounter:
         if entry is None:
             return False
         self._text -= entry.size
+        self._fresh -= entry.times[-1] > self._floor
         self._forget(host, entry)
         return True
 
@@ -233,8 +246,12 @@ class FailureCounter:
 
     def count(self, now: float) -> int:
         """Return how many hosts failed within findtime before *now*."""
-        floor = now - self._findtime
-        return sum(entry.times[-1] > floor for entry in self._hosts.values())
+        if not self._floor + self._findtime <= now < self._recount_at:
+            self._floor = floor = now - self._findtime
+            fresh = [entry.times[-1] for entry in self._hosts.values() if entry.times[-1] > floor]
+            self._fresh = len(fresh)
+            self._recount_at = min(fresh, default=float("inf")) + self._findtime
+        return self._fresh
 
     def changes(self) -> tuple[FailureState, ...]:
         """Return what changed since the last call; a state without times tells that the host is forgotten."""
@@ -262,6 +279,7 @@ class FailureCounter:
             self._hosts[state.host] = entry
             self._gone.pop(state.host, None)
             self._text += entry.size
+            self._recount_at = _NEVER
         if len(self._hosts) > self._max_hosts:
             self._drop_hosts()
         if self._text > self._max_text:

@@ -80,7 +80,8 @@ class LineForm:
         """
         if self.key:
             return self._prepare_wide(data, cap)
-        if data.startswith(b"\0") or b"\n\0" in data:
+        # Nearly no block holds a NUL byte, and one byte is looked for much faster than two.
+        if b"\0" in data and (data.startswith(b"\0") or b"\n\0" in data):
             data = _NUL_RUN.sub(b"", data)
         if len(data) <= cap:
             return data, None, 0
