@@ -52,7 +52,11 @@ class BackendWorker(Worker):
         self._members: dict[str, _Member] = {}
         self._chunk = backend.chunk
         self._check_every = check_every
-        self._next_check = float("inf") if check_every is None else clock.monotonic() + check_every
+        self._next_check = self._next_look = float("inf")
+        if check_every is not None:
+            self._look_every = min(check_every, backend.look_every)
+            self._next_check = clock.monotonic() + check_every
+            self._next_look = clock.monotonic() + self._look_every
         self._broken = 0  # failed attempts in a row to build; 0: the backend stands
         self._not_before = 0.0
 
@@ -153,7 +157,8 @@ class BackendWorker(Worker):
 
     def _delay(self) -> float | None:
         now = self._clock.monotonic()
-        delays = [max(0.0, self._next_check - now)] if self._members and self._next_check != float("inf") else []
+        look = min(self._next_check, self._next_look)
+        delays = [max(0.0, look - now)] if self._members and look != float("inf") else []
         pause = max(0.0, self._not_before - now)
         if self._broken:
             delays.append(pause)
@@ -164,9 +169,13 @@ class BackendWorker(Worker):
 
     def _work(self) -> None:
         now = self._clock.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + self._look_every
+            if self._stands() and self._backend.changed():
+                self._next_check = now
         if now >= self._next_check:
             self._next_check = float("inf") if self._check_every is None else now + self._check_every
-            if any(entry.joined for entry in self._members.values()) and not self._broken:
+            if self._stands():
                 self._check()
         if now < self._not_before:
             return
@@ -180,6 +189,9 @@ class BackendWorker(Worker):
                     steps += entry.state.take(self._chunk - len(steps), now)
         if steps:
             self._apply(steps)
+
+    def _stands(self) -> bool:
+        return not self._broken and any(entry.joined for entry in self._members.values())
 
     def _join(self, member: str) -> None:
         entry = self._members.get(member)

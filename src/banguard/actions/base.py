@@ -136,6 +136,9 @@ class FirewallAction(Protocol):
     chunk: int
     """Most steps in one `apply`; the worker makes smaller ones after `TooLargeError`."""
 
+    look_every: float
+    """Seconds between two calls of `changed`: as often as its cost allows, so that a flush is noticed within 2 s."""
+
     def __init__(self, properties: Mapping[str, str]) -> None: ...
 
     @classmethod
@@ -166,6 +169,10 @@ class FirewallAction(Protocol):
 
     def check(self) -> bool:
         """Tell cheaply whether what we built is still there. Raise ActionError when that cannot be found out."""
+        ...
+
+    def changed(self) -> bool:
+        """Tell whether somebody else may have changed the firewall since the last transaction; costs little."""
         ...
 
     def forget(self, member: str) -> None:

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 
 from banguard import netaddr, run
 from banguard.actions.base import FullError, Step, TooLargeError, UnavailableError
+from banguard.actions.generation import generation
 from banguard.errors import ActionError
 from banguard.model import Ban
 
@@ -128,8 +129,17 @@ class NftablesAction:
     """One table of nftables for all jails; see the module."""
 
     chunk = CHUNK
+    look_every = 1.0
 
-    def __init__(self, properties: Mapping[str, str], *, runner: Runner = run.run) -> None:
+    def __init__(
+        self,
+        properties: Mapping[str, str],
+        *,
+        runner: Runner = run.run,
+        generation: Callable[[], int | None] = generation,
+    ) -> None:
+        self._generation = generation
+        self._left: int | None = None  # the generation after our last change, None when others changed something, too
         self._table = f"inet {table_of(properties)}"
         self._run = runner
         self._members: dict[str, _Member] = {}
@@ -156,6 +166,7 @@ class NftablesAction:
             script = []
         else:
             script = self._fresh_table()
+            self._left = self._generation()
         entry = self._members[member] = _Member(spec)
         script += self._structure(spec) + self._contents(entry, bans, now)
         self._commit(script)
@@ -215,9 +226,14 @@ class NftablesAction:
     def rebuild(self, bans: Mapping[str, Sequence[Ban]], now: float) -> None:
         """Replace the whole table."""
         script = self._fresh_table()
+        self._left = self._generation()
         for member, entry in self._members.items():
             script += self._structure(entry.spec) + self._contents(entry, bans.get(member, ()), now)
         self._commit(script)
+
+    def changed(self) -> bool:
+        """Tell whether anybody changed the rules of the kernel since our own last change, as far as known."""
+        return self._left is None or self._generation() != self._left
 
     def check(self) -> bool:
         """
@@ -232,8 +248,10 @@ class NftablesAction:
             rules = 2 * spec.verdicts("ip") + 2 * spec.verdicts("ip6")
             script.append(f"add rule {self._table} ban-{spec.name} index {rules - 1} accept")
             script += [f"add rule {self._table} {chain} index 0 accept" for chain in spec.chains()]
+        before = self._generation()
         result = self._nft(["-c", "-f", "-"], script)
         if result.succeeded:
+            self._left = before
             return True
         if b"No such file or directory" in result.stderr:
             return False
@@ -319,7 +337,13 @@ class NftablesAction:
     # ---- running
 
     def _commit(self, script: Sequence[str]) -> None:
+        before = self._generation()
+        known = before == self._left
         result = self._nft(["-f", "-"], script)
+        after = self._generation()
+        # One transaction is one generation; more means that somebody else was at work meanwhile.
+        alone = before is not None and after is not None and after - before <= 1
+        self._left = after if known and alone else None
         if not result.succeeded:
             raise _error(result)
 

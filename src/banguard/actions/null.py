@@ -11,6 +11,8 @@ from banguard.model import Ban
 class NullAction:
     """A firewall that is only a dictionary: member → address → end of the ban (None for ever)."""
 
+    look_every = 60.0
+
     def __init__(self, properties: Mapping[str, str] | None = None) -> None:
         self.properties = dict(properties or {})
         self.chunk = int(self.properties.get("chunk") or 2000)
@@ -38,6 +40,10 @@ class NullAction:
         """Remove *member*."""
         self.transactions += 1
         self.members.pop(member, None)
+
+    def changed(self) -> bool:
+        """Tell that a look is worth it: it costs nothing."""
+        return True
 
     def forget(self, member: str) -> None:
         """Nothing outlives a dictionary."""
