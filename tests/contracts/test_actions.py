@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
+import shutil
 import subprocess
 import time
 
@@ -69,12 +71,54 @@ class Nftables:
         self.machine.close()
 
 
-KINDS = {"null": Null, "nftables": Nftables}
+class Iptables:
+    """Looks into the chains of a private network."""
+
+    name = "iptables"
+
+    def __init__(self):
+        self.machine = Namespace()
+        self.made = native_action(self.name)({}, runner=self.run)
+
+    def run(self, argv, **more):
+        return run.run(self.machine.argv(*argv), **more)
+
+    def held(self, member):
+        rules = "".join(
+            self.machine.run(program, "-S", f"bg-{member.partition('/')[0]}", check=False).stdout
+            for program in ("iptables", "ip6tables")
+        )
+        return {str(ipaddress.ip_network(found)).removesuffix("/32").removesuffix("/128")
+                for found in re.findall(r"-s (\S+)", rules)}  # fmt: skip
+
+    def wreck(self):
+        for program in ("iptables", "ip6tables"):
+            self.machine.run(program, "-F")
+
+    def close(self):
+        self.machine.close()
+
+
+class Ipset(Iptables):
+    """Looks into the sets of a private network."""
+
+    name = "ipset"
+
+    def held(self, member):
+        listed = self.machine.run("ipset", "save").stdout
+        return set(re.findall(rf"^add bg-{member.partition('/')[0]}-\S+ (\S+)", listed, re.MULTILINE))
+
+
+KINDS = {"null": Null, "nftables": Nftables, "iptables": Iptables, "ipset": Ipset}
+PROGRAM = {"iptables": "iptables-restore", "ipset": "ipset"}
 
 
 @pytest.fixture(params=sorted(NATIVE_ACTIONS))
 def firewall(request):
     reason = why_not() if request.param != "null" else None
+    program = PROGRAM.get(request.param)
+    if reason is None and program is not None and shutil.which(program) is None:
+        reason = f"needs {program}"
     if reason is not None:
         pytest.skip(reason)
     made = KINDS[request.param]()

@@ -171,7 +171,7 @@ class BackendWorker(Worker):
         now = self._clock.monotonic()
         if now >= self._next_look:
             self._next_look = now + self._look_every
-            if self._stands() and self._backend.changed():
+            if self._stands() and self._has_changed():
                 self._next_check = now
         if now >= self._next_check:
             self._next_check = float("inf") if self._check_every is None else now + self._check_every
@@ -255,6 +255,12 @@ class BackendWorker(Worker):
             if not self._members:
                 self._broken = 0
                 self._not_before = 0.0
+
+    def _has_changed(self) -> bool:
+        try:
+            return self._backend.changed()
+        except ActionError:
+            return True  # what is wrong is told by the check
 
     def _check(self) -> None:
         try:

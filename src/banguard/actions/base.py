@@ -31,6 +31,8 @@ logging.addLevelName(NOTICE, "NOTICE")
 NATIVE_ACTIONS: Mapping[str, str] = MappingProxyType(
     {
         "nftables": "banguard.actions.nftables:NftablesAction",
+        "iptables": "banguard.actions.iptables:IptablesAction",
+        "ipset": "banguard.actions.ipset:IpsetAction",
         "null": "banguard.actions.null:NullAction",
     }
 )

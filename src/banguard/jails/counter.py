@@ -9,7 +9,7 @@ from itertools import islice
 
 from banguard.model import NOTHING, FailureState
 
-MAX_HOSTS = 100_000
+MAX_HOSTS = 50_000
 MAX_TEXT = 16 * 1024 * 1024
 """Bytes, estimated, that all matched lines and captured data together may take."""
 

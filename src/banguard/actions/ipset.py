@@ -1,0 +1,176 @@
+"""
+Bans as members of ipset sets, which rules of iptables and ip6tables ask.
+
+Each action of a jail has four sets, addresses and networks of both families, and a chain with a rule for each. Members
+have timeouts of their own, so bans end even if banguard dies; ipset knows none beyond 24.8 days, so longer ones stay
+until banguard takes them out. A change is one `ipset restore`. See ipset(8).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from banguard import netaddr, run
+from banguard.actions.base import Step
+from banguard.actions.xtables import LISTING, TIMEOUT, Chains, Runner, Spec, Tables, checked, error_of, is_ahead
+from banguard.errors import ActionError
+from banguard.model import Ban
+
+CHUNK = 4000
+
+LONGEST = 2_147_483
+"""Seconds that ipset takes at most as a timeout."""
+
+MAXELEM = 65_536
+"""Members of a set when nobody says otherwise, as in ipset itself."""
+
+_KINDS = {4: "inet", 6: "inet6"}
+
+
+class IpsetAction:
+    """The sets and rules of all jails."""
+
+    chunk = CHUNK
+    look_every = 1.2
+
+    def __init__(self, properties: Mapping[str, str], *, runner: Runner = run.run) -> None:
+        del properties
+        self._run = runner
+        self._chains = Chains(Tables(runner), self._rules)
+        self._sizes: dict[str, int] = {}
+
+    @classmethod
+    def place(cls, properties: Mapping[str, str]) -> str:
+        """Name the place: all jails share it."""
+        del properties
+        return "ipset"
+
+    @classmethod
+    def verify(cls, properties: Mapping[str, str]) -> None:
+        """Raise ActionError naming the option when *properties* cannot be used."""
+        Spec.of(properties)
+        _size(properties)
+
+    def join(self, member: str, properties: Mapping[str, str], bans: Sequence[Ban], now: float) -> None:
+        """Add the member, or replace it."""
+        spec = self._chains.distinct(member, Spec.of(properties))
+        size = _size(properties)
+        before = self._chains.specs.pop(member, None)
+        if before is not None:
+            self._remove(before)
+        self._sizes[member] = size
+        self._chains.specs[member] = spec  # should it fail, the next rebuild knows it
+        self._build(member, spec, bans, now)
+
+    def leave(self, member: str) -> None:
+        """Remove the member's chain and sets."""
+        spec = self._chains.specs.pop(member, None)
+        if spec is not None:
+            self._remove(spec)
+
+    def forget(self, member: str) -> None:
+        """Drop the member from memory only."""
+        self._chains.specs.pop(member, None)
+
+    def apply(self, steps: Sequence[Step], now: float) -> None:
+        """Add, delete and re-time members of sets."""
+        lines = []
+        for step in steps:
+            address = checked(step.key)
+            name = _set_of(self._chains.specs[step.member], address)
+            if step.new is not None and is_ahead(step.new, now):
+                lines += _addition(name, address, step.new.until, now)
+            else:
+                lines.append(f"del {name} {address}")
+        self._restore(lines)
+
+    def rebuild(self, bans: Mapping[str, Sequence[Ban]], now: float) -> None:
+        """Build the sets and chains of all members anew."""
+        for member, spec in list(self._chains.specs.items()):
+            self._build(member, spec, bans.get(member, ()), now)
+
+    def changed(self) -> bool:
+        """Tell whether somebody else may have changed the rules, or destroyed a set."""
+        return self._chains.tables.changed() or not self._sets_stand()
+
+    def check(self) -> bool:
+        """Tell whether sets and chains of all members are there."""
+        return self._sets_stand() and self._chains.stand()
+
+    def _sets_stand(self) -> bool:
+        present = self._present()
+        families = self._chains.tables.families
+        specs = self._chains.specs.values()
+        return all(name in present for spec in specs for family in families for name in _sets(spec, family))
+
+    def _present(self) -> set[str]:
+        """Return the names of all sets of the kernel."""
+        result = self._call(["ipset", "list", "-n"])
+        if not result.succeeded:
+            raise error_of(result)
+        return set(result.stdout.decode("ascii", "replace").split())
+
+    # ---- inside
+
+    def _build(self, member: str, spec: Spec, bans: Sequence[Ban], now: float) -> None:
+        lines = []
+        for family in self._chains.tables.families:
+            for name, kind in zip(_sets(spec, family), ("hash:ip", "hash:net"), strict=True):
+                options = f"family {_KINDS[family]} timeout 0 maxelem {self._sizes[member]}"
+                lines += [f"create {name} {kind} {options}", f"flush {name}"]
+        families = self._chains.tables.families
+        for ban in bans:
+            address = checked(ban.address)
+            if is_ahead(ban, now) and netaddr.family(address) in families:
+                lines += _addition(_set_of(spec, address), address, ban.until, now)
+        self._restore(lines)
+        self._chains.add(member, spec)
+
+    def _remove(self, spec: Spec) -> None:
+        self._chains.remove(spec)
+        present = self._present()
+        names = [name for family in (4, 6) for name in _sets(spec, family) if name in present]
+        self._restore([f"destroy {name}" for name in names])
+
+    def _rules(self, member: str, spec: Spec, family: int) -> Iterable[str]:
+        del member
+        for name in _sets(spec, family):
+            yield f"-m set --match-set {name} src -j {spec.verdicts[family]}"
+
+    def _restore(self, lines: Sequence[str]) -> None:
+        if not lines:
+            return
+        result = self._call(["ipset", "-exist", "restore"], "\n".join((*lines, "")))
+        if not result.succeeded:
+            raise error_of(result)
+
+    def _call(self, argv: Sequence[str], text: str = "") -> run.Finished:
+        return self._run(list(argv), stdin=text.encode("ascii"), timeout=TIMEOUT, keep=LISTING)
+
+
+def _addition(name: str, address: str, until: float | None, now: float) -> list[str]:
+    """Return what puts *address* into a set; an address without end, or far from it, stays until it is deleted."""
+    seconds = 0 if until is None else max(1, math.ceil(until - now))
+    if seconds > LONGEST:
+        seconds = 0
+    halves = ("0.0.0.0/1", "128.0.0.0/1") if address == "0.0.0.0/0" else (address,)
+    # A member that is there keeps its timeout unless it is taken out before.
+    return [line for half in halves for line in (f"del {name} {half}", f"add {name} {half} timeout {seconds}")]
+
+
+def _sets(spec: Spec, family: int) -> tuple[str, str]:
+    """Return the names of the sets for addresses and for networks."""
+    return f"{spec.chain}-a{family}", f"{spec.chain}-n{family}"
+
+
+def _set_of(spec: Spec, address: str) -> str:
+    family = netaddr.family(address) or 4
+    return _sets(spec, family)["/" in address]
+
+
+def _size(properties: Mapping[str, str]) -> int:
+    text = properties.get("maxelem", "").strip() or str(MAXELEM)
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 2**32:
+        raise ActionError(f"maxelem: expected a whole number above 0, not {text!r}")
+    return int(text)
