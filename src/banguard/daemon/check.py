@@ -9,6 +9,7 @@ from banguard.config.schema import Config, JailConfig, Place, Problem, Severity
 from banguard.daemon.parts import check_encoding, make_rules
 from banguard.daemon.pool import has_files
 from banguard.errors import ActionError, ConfigError, SourceError
+from banguard.matching import FilterRules
 from banguard.sources import source_name
 
 
@@ -32,12 +33,14 @@ def check_jail(jail: JailConfig, *, logs: bool = True) -> Iterator[Problem]:
             source_name(jail.backend)
         except SourceError as error:
             yield _problem(jail, str(error), "backend")
-    for test in (lambda: check_encoding(jail), lambda: make_rules(jail, journal=journal)):
-        try:
-            test()
-        except ConfigError as error:
-            place = Place(error.path, error.line or 1) if error.path else None
-            yield Problem(Severity.ERROR, error.message, jail.name, place)
+    try:
+        check_encoding(jail)
+    except ConfigError as error:
+        yield _refused(jail, error)
+    try:
+        yield from _hazards(jail, make_rules(jail, journal=journal))
+    except ConfigError as error:
+        yield _refused(jail, error)
     for action in jail.actions:
         try:
             verify(action)
@@ -59,6 +62,29 @@ def check_jail(jail: JailConfig, *, logs: bool = True) -> Iterator[Problem]:
         yield Problem(
             Severity.ERROR, "there is no logpath, so nothing can be read", jail.name, jail.places.get("filter")
         )
+
+
+def _hazards(jail: JailConfig, rules: FilterRules) -> Iterator[Problem]:
+    """Warn of each regex that a line could keep busy."""
+    prefix = [] if rules.prefix is None else [("prefregex", rules.prefix)]
+    for name, pattern in (
+        *prefix,
+        *((f"failregex[{number}]", each) for number, each in enumerate(rules.failures)),
+        *((f"ignoreregex[{number}]", each) for number, each in enumerate(rules.ignores)),
+    ):
+        if not (pattern.explodes or pattern.unbounded):
+            continue
+        then = "it is matched with bounded effort, which is slower"
+        if pattern.unbounded:
+            then = "it cannot be matched with bounded effort either, so that one line could stop the server"
+        message = f"the time for a line can double with each of its characters, {then}; repeat no group that holds a repeat"
+        place = jail.filter.places.get(name) or jail.places.get("filter")
+        yield Problem(Severity.WARNING, f"{name.partition('[')[0]} {pattern.text!r}: {message}", jail.name, place)
+
+
+def _refused(jail: JailConfig, error: ConfigError) -> Problem:
+    place = Place(error.path, error.line or 1) if error.path else None
+    return Problem(Severity.ERROR, error.message, jail.name, place)
 
 
 def _problem(jail: JailConfig, message: str, option: str) -> Problem:

@@ -100,7 +100,7 @@ class Pattern:
 
     `find` searches a short subject, `find_long` any; *groups* are the names of its groups; *is_anchored* says that it
     can match at the start only; *hits* counts its matches, for the tester. *explodes* says that `re` could need for
-    ever: such a regex is always matched with bounded effort. Both ways of searching raise GiveUpError on a subject
+    ever: such a regex is always matched with bounded effort, unless *unbounded* says that it cannot be. Both ways of searching raise GiveUpError on a subject
     that is made to cost even then.
     """
 
@@ -116,6 +116,7 @@ class Pattern:
         "merges",
         "regex",
         "text",
+        "unbounded",
     )
 
     def __init__(self, text: str, compiled: re.Pattern[str]) -> None:
@@ -130,10 +131,11 @@ class Pattern:
         self.find: Callable[[str], Found | None] = compiled.match if self.is_anchored else compiled.search
         self._bounded: Bounded | None = None
         self._limit = 0
-        self.explodes = False
+        self.explodes = self.unbounded = False
         if explodes(self.regex, compiled.flags):
             self._bounded = compile_bounded(compiled, is_anchored=self.is_anchored)
             self.explodes = self._bounded is not None
+            self.unbounded = not self.explodes
             self._limit = ENDLESS
             if self._bounded is not None:
                 self.find = self._bounded.search

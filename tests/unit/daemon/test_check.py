@@ -70,3 +70,17 @@ def test_what_reading_found_comes_first(log: LogPath) -> None:
     problems = check(Config("/etc/banguard", jails={"sshd": bad}, problems=(first,)))
     assert first == problems[0]
     assert "sshd" == problems[1].jail
+
+
+@pytest.mark.parametrize(
+    ("regex", "words"),
+    [("^(?:a+)+b <HOST>$", "bounded effort, which is slower"), ("^(?>x)(?:a+)+b <HOST>$", "could stop the server")],
+)
+def test_a_regex_that_a_line_could_keep_busy_is_warned_of(log: LogPath, regex: str, words: str) -> None:
+    """The warning names the regex, its place, and what comes of it; the jail works all the same."""
+    place = Place("filter.d/x.conf", 7)
+    rules = FilterConfig(failregex=("^fine <HOST>$", regex), places={"failregex[1]": place})
+    (problem,) = check_jail(JailConfig("sshd", logpath=(log,), filter=rules))
+    assert (Severity.WARNING, place) == (problem.severity, problem.place)
+    assert problem.message.startswith(f"failregex {regex!r}: ")
+    assert words in problem.message
