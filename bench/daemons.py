@@ -21,7 +21,13 @@ FILTERS = "/etc/fail2ban" if PEER else os.path.join(CHECKOUT, "config")
 
 
 def site(
-    directory: str, jails: dict[str, str], *, action: str = "", maxretry: int = 1_000_000, backend: str = "auto"
+    directory: str,
+    jails: dict[str, str],
+    *,
+    action: str = "",
+    maxretry: int = 1_000_000,
+    backend: str = "auto",
+    database: str = "None",
 ) -> str:
     """Make a configuration directory: *jails* maps names to the text of their options. Return its path."""
     path = os.path.join(directory, "site")
@@ -29,7 +35,8 @@ def site(
     for part in ("filter.d", "action.d"):
         os.symlink(os.path.join(FILTERS, part), os.path.join(path, part))
     with open(os.path.join(path, "fail2ban.conf"), "w") as file:
-        settings = "loglevel = ERROR\ndbfile = None\ndbpurgeage = 1d\ndbmaxmatches = 10\n"
+        dbfile = database if database == "None" else os.path.join(directory, database)
+        settings = f"loglevel = ERROR\ndbfile = {dbfile}\ndbpurgeage = 1d\ndbmaxmatches = 10\n"
         file.write(f"[DEFAULT]\n{settings}[Definition]\n{settings}")
     with open(os.path.join(path, "jail.conf"), "w") as file:
         file.write(

@@ -26,7 +26,11 @@ def run():
     ours = measure(peer=False)
     theirs = measure(peer=True) if daemons.PEER else None
     times = sorted(ours["times"])
-    row = {"what": "line in the log until the kernel has the address", "ours": statistics.median(times), "unit": "ms median"}
+    row = {
+        "what": "line in the log until the kernel has the address",
+        "ours": statistics.median(times),
+        "unit": "ms median",
+    }
     row["note"] = f"99th percentile {times[int(len(times) * 0.99)]:.1f} ms"
     rate = {"what": f"{MANY:,} addresses at once, lines to kernel", "ours": MANY / ours["all"], "unit": "bans/s"}
     if theirs:
@@ -82,7 +86,9 @@ class Monitor:
 
     def wait_for_all(self, addresses: set[str], seconds: float = 120.0) -> float:
         with self.changed:
-            enough = self.changed.wait_for(lambda: len(self.seen) >= len(addresses) and addresses <= self.seen.keys(), seconds)
+            enough = self.changed.wait_for(
+                lambda: len(self.seen) >= len(addresses) and addresses <= self.seen.keys(), seconds
+            )
             assert enough, f"{len(addresses - self.seen.keys())} are not banned"
             return max(self.seen[address] for address in addresses)
 

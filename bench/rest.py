@@ -5,11 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
+import daemons
 import site_of_jails
 
 SECONDS = 20.0
@@ -20,8 +22,29 @@ def run():
     for backend in ("pyinotify", "polling"):
         switches, _ = measure(20, backend)
         yield {"what": f"20 jails at rest, {backend}", "ours": switches, "unit": "wake-ups/s"}
-    _, resident = measure(1, "pyinotify", seconds=3.0)
-    yield {"what": "one jail at rest, resident memory", "ours": resident, "unit": "MB"}
+    yield from at_rest()
+
+
+def at_rest():
+    """Yield the memory of a server with one sshd jail and a database, and how long the client takes."""
+    with tempfile.TemporaryDirectory() as directory:
+        log = os.path.join(directory, "auth.log")
+        open(log, "w").close()
+        config = daemons.site(directory, {"sshd": f"filter = sshd\nlogpath = {log}"}, database="db.sqlite3")
+        with daemons.server(directory, config) as pid:
+            row = {"what": "one sshd jail at rest, resident memory", "ours": daemons.resident(pid), "unit": "MB"}
+            times = []
+            for _ in range(9):
+                began = time.perf_counter()
+                client = [os.path.join(BIN, "banguard-client"), "-s", os.path.join(directory, "ours.sock"), "ping"]
+                subprocess.run(client, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+                times.append((time.perf_counter() - began) * 1000)
+        if daemons.PEER:
+            with daemons.server(directory, config, peer=True) as pid:
+                row |= {"peer": "fail2ban-server", "theirs": daemons.resident(pid)}
+                row["ratio"] = row["theirs"] / row["ours"]
+        yield row
+        yield {"what": "banguard-client ping, start to end", "ours": statistics.median(times), "unit": "ms"}
 
 
 def measure(jails: int, backend: str, seconds: float = SECONDS) -> tuple[float, float]:

@@ -24,10 +24,32 @@ from support import samples as shipped
 
 CAP = 64 * 1024
 # Repeated to fill a line: what regexes loop over, and what they look for between.
-FILLINGS = ("a", " ", "1", ".", ":", "a ", "1.", "a:", "(", "[", '"', "\\", "/", "=", "from ", "user ", "192.0.2.1 ", "::", "a b@c ")
+FILLINGS = (
+    "a",
+    " ",
+    "1",
+    ".",
+    ":",
+    "a ",
+    "1.",
+    "a:",
+    "(",
+    "[",
+    '"',
+    "\\",
+    "/",
+    "=",
+    "from ",
+    "user ",
+    "192.0.2.1 ",
+    "::",
+    "a b@c ",
+)
 
 
-def worst_lines(samples: Iterable[str], *, fillings: Iterable[str] = FILLINGS, places: int = 6) -> Iterator[tuple[str, str]]:
+def worst_lines(
+    samples: Iterable[str], *, fillings: Iterable[str] = FILLINGS, places: int = 6
+) -> Iterator[tuple[str, str]]:
     """Yield label and line: each sample with each filling at its words' borders, and repeated as a whole."""
     for number, sample in enumerate(samples):
         yield f"sample {number} again and again", (sample * (CAP // max(1, len(sample)) + 1))[:CAP]

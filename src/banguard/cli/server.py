@@ -18,7 +18,7 @@ from banguard.config.schema import Config
 from banguard.control.api import ReloadRequest
 from banguard.control.protocol import Reply, refusal
 from banguard.daemon.logsetup import LogSetup
-from banguard.daemon.process import Notifier, PidFile, Report, Started, daemonise, set_process_name
+from banguard.daemon.process import Notifier, PidFile, Report, Started, daemonise, give_back_memory, set_process_name
 from banguard.daemon.signals import Wish, Wishes
 from banguard.errors import BanguardError, ConfigError, ControlError
 
@@ -177,6 +177,7 @@ def _serve(config: Config, overrides: dict[str, str], *, log: LogSetup, report: 
         control_thread.start()
         try:
             wrong = app.start()
+            give_back_memory()
             if report is not None:
                 report.send(1 if wrong else 0, "\n".join([*wrong, "Server ready"]))
             notifier.ready(_status_line(app.jail_names()))

@@ -77,7 +77,9 @@ def _hazards(jail: JailConfig, rules: FilterRules) -> Iterator[Problem]:
         then = "it is matched with bounded effort, which is slower"
         if pattern.unbounded:
             then = "it cannot be matched with bounded effort either, so that one line could stop the server"
-        message = f"the time for a line can double with each of its characters, {then}; repeat no group that holds a repeat"
+        message = (
+            f"the time for a line can double with each of its characters, {then}; repeat no group that holds a repeat"
+        )
         place = jail.filter.places.get(name) or jail.places.get("filter")
         yield Problem(Severity.WARNING, f"{name.partition('[')[0]} {pattern.text!r}: {message}", jail.name, place)
 

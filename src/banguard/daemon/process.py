@@ -1,5 +1,5 @@
 """
-Pid file, background, systemd notification.
+Pid file, background, systemd notification, memory.
 
 `PidFile` makes sure that there is one server per pid file, `daemonise` sends the process into the background and lets
 whoever started it learn how that went, `Notifier` tells systemd how the server is (sd_notify(3)).
@@ -175,6 +175,14 @@ def set_process_name(name: str) -> None:
     """Show *name* (its first 15 characters) for this process in ps(1) and top(1), where the system can."""
     with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="utf-8") as comm:
         comm.write(name[:_COMM_LENGTH])
+
+
+def give_back_memory() -> None:
+    """Give the memory that starting took, and that is free again, back to the system (malloc_trim(3), glibc only)."""
+    import ctypes  # noqa: PLC0415  heavy, but the binding to inotify has loaded it already
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Notifier:

@@ -100,7 +100,8 @@ class Pattern:
 
     `find` searches a short subject, `find_long` any; *groups* are the names of its groups; *is_anchored* says that it
     can match at the start only; *hits* counts its matches, for the tester. *explodes* says that `re` could need for
-    ever: such a regex is always matched with bounded effort, unless *unbounded* says that it cannot be. Both ways of searching raise GiveUpError on a subject
+    ever: such a regex is always matched with bounded effort, unless *unbounded* says that it cannot be. Both ways
+    of searching raise GiveUpError on a subject
     that is made to cost even then.
     """
 
