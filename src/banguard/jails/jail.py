@@ -314,7 +314,8 @@ class Jail:
         if self._is_ignored(host, at, matches, data):
             return
         host, data = self._by_prefix(host, data)
-        logger.info("[%s] Found %s - %s", self.name, printable(host), clock_text(at))
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("[%s] Found %s - %s", self.name, printable(host), clock_text(at))
         self._count(host, at, matches, data)
         self._publish(FailureFound(at, self.name, host, line))
 

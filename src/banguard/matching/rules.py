@@ -324,7 +324,8 @@ class FilterRules:
 
     def _data(self, number: int, found: Found, opening: Found | None) -> dict[str, object]:
         """Return the groups of a match laid over those of the prefregex, also where they caught nothing."""
-        data = self.failures[number - 1].data(found)
+        pattern = self.failures[number - 1]
+        data: dict[str, object] = pattern.data(found) if pattern.merges else found.groupdict()  # type: ignore[assignment]
         if opening is None or self.prefix is None:
             return data
         if self._before is not None:
