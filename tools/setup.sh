@@ -26,6 +26,9 @@ packages() {
 python3-venv            -               a virtual environment cannot be made with Debian's python3
 iproute2                ip              no private networks: demo and system tests do not run
 util-linux              unshare         no private networks: demo and system tests do not run
+firewalld               firewalld       the firewalld actions are not tested
+dbus-daemon             dbus-daemon     the firewalld actions are not tested
+ufw                     ufw             the ufw action is not tested
 nftables                nft             bans do not reach a firewall: demo and firewall tests do not run
 iptables                iptables        the iptables action is not tested
 ipset                   ipset           the ipset action is not tested

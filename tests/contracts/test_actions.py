@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -109,13 +111,173 @@ class Ipset(Iptables):
         return set(re.findall(rf"^add bg-{member.partition('/')[0]}-\S+ (\S+)", listed, re.MULTILINE))
 
 
-KINDS = {"null": Null, "nftables": Nftables, "iptables": Iptables, "ipset": Ipset}
+class Routes(Iptables):
+    """Looks into the routes of a private network."""
+
+    name = "route"
+
+    def properties(self, name):
+        return {"table": str(100 + len(name))}
+
+    def held(self, member):
+        table = self.properties(member.partition("/")[0])["table"]
+        listed = "".join(
+            self.machine.run("ip", family, "route", "show", "table", table, check=False).stdout
+            for family in ("-4", "-6")
+        )
+        return {line.split()[1] for line in listed.splitlines()}
+
+    def wreck(self):
+        for family in ("-4", "-6"):
+            for table in ("103", "104"):
+                self.machine.run("ip", family, "route", "flush", "table", table, check=False)
+
+
+class HostsDeny:
+    """Looks into a file."""
+
+    def __init__(self):
+        self.directory = tempfile.TemporaryDirectory()
+        self.path = os.path.join(self.directory.name, "hosts.deny")
+        with open(self.path, "w", encoding="ascii") as file:
+            file.write("# mine\nsshd: 203.0.113.99\n")
+        self.made = native_action("hostsdeny")({})
+
+    def properties(self, name):
+        return {"file": self.path, "daemon_list": name}
+
+    def held(self, member):
+        with open(self.path, encoding="ascii") as file:
+            lines = file.read().splitlines()
+        assert lines[:2] == ["# mine", "sshd: 203.0.113.99"] or "wrecked" in lines[0]
+        start = f"{member.partition('/')[0]}: "
+        clients = [
+            line.split()[1].replace("[", "").replace("]", "")
+            for line in lines
+            if line.startswith(start) and line.endswith("# banguard")
+        ]
+        return {str(ipaddress.ip_network(client)).removesuffix("/32").removesuffix("/128") for client in clients}
+
+    def wreck(self):
+        with open(self.path, "w", encoding="ascii") as file:
+            file.write("# wrecked\n")
+
+    def close(self):
+        self.directory.cleanup()
+
+
+class Bsd:
+    """A stand-in for ipfw or pfctl, which keeps tables as the real one does; the real ones run on BSD only."""
+
+    def __init__(self):
+        self.tables = {}
+        self.rules = {}
+        self.made = native_action(self.name)({}, runner=self.run)
+
+    def run(self, argv, *, stdin=b"", **_):
+        return self.answer(list(argv), stdin.decode())
+
+    def properties(self, name):
+        return {"table": name}
+
+    def held(self, member):
+        name = member.partition("/")[0]
+        return set(self.tables.get(name, self.tables.get(f"banguard/{name}", ())))
+
+    def wreck(self):
+        self.tables.clear()
+        self.rules.clear()
+
+    def close(self):
+        pass
+
+
+class Ipfw(Bsd):
+    name = "ipfw"
+
+    def answer(self, argv, text):
+        words = [word for word in argv[1:] if word != "-q"]
+        if words == ["/dev/stdin"]:
+            results = [self.answer(["ipfw", *line.split()], "") for line in text.splitlines()]
+            return next((result for result in results if result.returncode), run.Finished(0))
+        match words:
+            case ["table", table, "create", *_]:
+                known = table in self.tables
+                self.tables.setdefault(table, set())
+                return run.Finished(71 if known else 0)
+            case ["table", table, *_] if table not in self.tables:
+                return run.Finished(71, stderr=b"ipfw: No such table")
+            case ["table", table, "flush"]:
+                self.tables[table].clear()
+            case ["table", table, "list"]:
+                return run.Finished(0, "".join(f"{one} 0\n" for one in sorted(self.tables[table])).encode())
+            case ["table", table, "add", address]:
+                if address in self.tables[table]:
+                    return run.Finished(71, stderr=b"ipfw: record already exists")
+                self.tables[table].add(address)
+            case ["table", table, "delete", address]:
+                if address not in self.tables[table]:
+                    return run.Finished(71, stderr=b"ipfw: record not found")
+                self.tables[table].discard(address)
+            case ["table", table, "destroy"]:
+                del self.tables[table]
+            case ["list"]:
+                rules = [f"{number:05d} {text}\n" for number in sorted(self.rules) for text in self.rules[number]]
+                return run.Finished(0, "".join((*rules, "65535 deny ip from any to any\n")).encode())
+            case ["delete", number]:
+                if self.rules.pop(int(number), None) is None:
+                    return run.Finished(69, stderr=b"ipfw: rule not found")
+            case ["add", number, *rest]:
+                self.rules.setdefault(int(number), []).append(" ".join(rest))
+            case _:
+                return run.Finished(64, stderr=f"unknown: {words}".encode())
+        return run.Finished(0)
+
+
+class Pf(Bsd):
+    name = "pf"
+
+    def answer(self, argv, text):
+        words = argv[1:]
+        assert words[:2] == ["-q", "-a"]
+        anchor = words[2]
+        match words[3:]:
+            case ["-f", "-"]:
+                self.rules[anchor] = text
+                self.tables.setdefault(anchor, set())
+            case ["-F", "all"]:
+                self.rules.pop(anchor, None)
+                self.tables.pop(anchor, None)
+            case ["-sr"]:
+                return run.Finished(0, self.rules.get(anchor, "").encode())
+            case ["-t", _, "-T", *_] if anchor not in self.tables:
+                return run.Finished(255, stderr=b"pfctl: Table does not exist.")
+            case ["-t", _, "-T", "flush"]:
+                self.tables[anchor].clear()
+            case ["-t", _, "-T", "show"]:
+                return run.Finished(0, "".join(f"   {one}\n" for one in sorted(self.tables[anchor])).encode())
+            case ["-t", _, "-T", "add", "-f", "-"]:
+                self.tables[anchor].update(text.split())
+            case ["-t", _, "-T", "delete", "-f", "-"]:
+                self.tables[anchor].difference_update(text.split())
+            case _:
+                return run.Finished(1, stderr=f"unknown: {words}".encode())
+        return run.Finished(0)
+
+
+KINDS = {
+    "null": Null, "nftables": Nftables, "iptables": Iptables, "ipset": Ipset, "route": Routes, "hostsdeny": HostsDeny,
+    "ipfw": Ipfw, "pf": Pf,
+}  # fmt: skip
+WITHOUT_RIGHTS = {"null", "hostsdeny", "ipfw", "pf"}
 PROGRAM = {"iptables": "iptables-restore", "ipset": "ipset"}
+ELSEWHERE = {"firewalld", "firewalld-rich-rules", "ufw"}
+"""Members whose programs take long to start: tests/system/test_other_firewalls.py tries them in one go."""
 
 
-@pytest.fixture(params=sorted(NATIVE_ACTIONS))
+@pytest.fixture(params=sorted(KINDS))
 def firewall(request):
-    reason = why_not() if request.param != "null" else None
+    reason = why_not() if request.param not in WITHOUT_RIGHTS else None
     program = PROGRAM.get(request.param)
     if reason is None and program is not None and shutil.which(program) is None:
         reason = f"needs {program}"
@@ -139,21 +301,28 @@ def step(host, old=None, new=None, member="sshd/nft", **more):
     return Step(member, host, old, new, **more)
 
 
+def properties(firewall, member):
+    """Return the properties of a member; jails of one list are tried in the unit test of `plain`."""
+    name = member.partition("/")[0]
+    more = getattr(firewall, "properties", dict)
+    return {**PROPERTIES, "name": name, **(more(name) if more is not dict else {})}
+
+
 def join(firewall, *hosts, member="sshd/nft"):
-    properties = {**PROPERTIES, "name": member.partition("/")[0]}
-    firewall.made.join(member, properties, [ban(host) for host in hosts], time.time())
+    firewall.made.join(member, properties(firewall, member), [ban(host) for host in hosts], time.time())
 
 
 def test_every_member_of_the_table_is_tried_here():
     """A new action needs a way to look into it."""
-    assert set(NATIVE_ACTIONS) == set(KINDS)
+    assert set(NATIVE_ACTIONS) == set(KINDS) | ELSEWHERE
 
 
 def test_joining_brings_the_bans(firewall):
     """Addresses and networks of both families; what has ended is left out."""
     join(firewall, *HOSTS)
     assert HOSTS == firewall.held("sshd/nft")
-    firewall.made.join("web/nft", {"name": "web"}, [ban("192.0.2.1", None), ban("192.0.2.2", -1.0)], time.time())
+    bans = [ban("192.0.2.1", None), ban("192.0.2.2", -1.0)]
+    firewall.made.join("web/nft", properties(firewall, "web/nft"), bans, time.time())
     assert {"192.0.2.1"} == firewall.held("web/nft")
     assert HOSTS == firewall.held("sshd/nft")
     assert firewall.made.check()

@@ -33,6 +33,13 @@ NATIVE_ACTIONS: Mapping[str, str] = MappingProxyType(
         "nftables": "banguard.actions.nftables:NftablesAction",
         "iptables": "banguard.actions.iptables:IptablesAction",
         "ipset": "banguard.actions.ipset:IpsetAction",
+        "firewalld": "banguard.actions.firewalld:FirewalldAction",
+        "firewalld-rich-rules": "banguard.actions.firewalld:RichRulesAction",
+        "ufw": "banguard.actions.ufw:UfwAction",
+        "route": "banguard.actions.route:RouteAction",
+        "hostsdeny": "banguard.actions.hostsdeny:HostsdenyAction",
+        "ipfw": "banguard.actions.bsd:IpfwAction",
+        "pf": "banguard.actions.bsd:PfAction",
         "null": "banguard.actions.null:NullAction",
     }
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from banguard import netaddr, run
 from banguard.actions.base import Step
@@ -28,16 +29,42 @@ MAXELEM = 65_536
 _KINDS = {4: "inet", 6: "inet6"}
 
 
+class RulesOfSets(Protocol):
+    """What makes, removes and checks the rules that ask the sets of members."""
+
+    tables: Tables
+    specs: dict[str, Spec]
+
+    def distinct(self, member: str, spec: Spec) -> Spec:
+        """Give members that have the same name different sets."""
+        ...
+
+    def add(self, member: str, spec: Spec) -> None:
+        """Make the rules of a member, whose sets are there."""
+        ...
+
+    def remove(self, spec: Spec) -> None:
+        """Remove the rules of a member."""
+        ...
+
+    def stand(self) -> bool:
+        """Tell whether the rules of all members are there."""
+        ...
+
+
 class IpsetAction:
     """The sets and rules of all jails."""
 
     chunk = CHUNK
     look_every = 1.2
 
-    def __init__(self, properties: Mapping[str, str], *, runner: Runner = run.run) -> None:
+    def __init__(
+        self, properties: Mapping[str, str], *, runner: Runner = run.run, chains: RulesOfSets | None = None
+    ) -> None:
+        """*chains* makes the rules that ask the sets: chains of iptables unless it is given."""
         del properties
         self._run = runner
-        self._chains = Chains(Tables(runner), self._rules)
+        self._chains: RulesOfSets = Chains(Tables(runner), self._rules) if chains is None else chains
         self._sizes: dict[str, int] = {}
 
     @classmethod
@@ -102,7 +129,7 @@ class IpsetAction:
         present = self._present()
         families = self._chains.tables.families
         specs = self._chains.specs.values()
-        return all(name in present for spec in specs for family in families for name in _sets(spec, family))
+        return all(name in present for spec in specs for family in families for name in sets_of(spec, family))
 
     def _present(self) -> set[str]:
         """Return the names of all sets of the kernel."""
@@ -116,7 +143,7 @@ class IpsetAction:
     def _build(self, member: str, spec: Spec, bans: Sequence[Ban], now: float) -> None:
         lines = []
         for family in self._chains.tables.families:
-            for name, kind in zip(_sets(spec, family), ("hash:ip", "hash:net"), strict=True):
+            for name, kind in zip(sets_of(spec, family), ("hash:ip", "hash:net"), strict=True):
                 options = f"family {_KINDS[family]} timeout 0 maxelem {self._sizes[member]}"
                 lines += [f"create {name} {kind} {options}", f"flush {name}"]
         families = self._chains.tables.families
@@ -130,12 +157,12 @@ class IpsetAction:
     def _remove(self, spec: Spec) -> None:
         self._chains.remove(spec)
         present = self._present()
-        names = [name for family in (4, 6) for name in _sets(spec, family) if name in present]
+        names = [name for family in (4, 6) for name in sets_of(spec, family) if name in present]
         self._restore([f"destroy {name}" for name in names])
 
     def _rules(self, member: str, spec: Spec, family: int) -> Iterable[str]:
         del member
-        for name in _sets(spec, family):
+        for name in sets_of(spec, family):
             yield f"-m set --match-set {name} src -j {spec.verdicts[family]}"
 
     def _restore(self, lines: Sequence[str]) -> None:
@@ -159,14 +186,14 @@ def _addition(name: str, address: str, until: float | None, now: float) -> list[
     return [line for half in halves for line in (f"del {name} {half}", f"add {name} {half} timeout {seconds}")]
 
 
-def _sets(spec: Spec, family: int) -> tuple[str, str]:
+def sets_of(spec: Spec, family: int) -> tuple[str, str]:
     """Return the names of the sets for addresses and for networks."""
     return f"{spec.chain}-a{family}", f"{spec.chain}-n{family}"
 
 
 def _set_of(spec: Spec, address: str) -> str:
     family = netaddr.family(address) or 4
-    return _sets(spec, family)["/" in address]
+    return sets_of(spec, family)["/" in address]
 
 
 def _size(properties: Mapping[str, str]) -> int:

@@ -274,6 +274,13 @@ class Tables:
         """Tell whether somebody else may have changed the tables; those of the legacy kind do not tell."""
         return not self._is_nft or self._left is None or self._generation() != self._left
 
+    @staticmethod
+    def distinct(member: str, spec: Spec, others: Mapping[str, Spec]) -> Spec:
+        """Return *spec* with a name of its own when another member has the same."""
+        if spec.chain in {other.chain for known, other in others.items() if known != member}:
+            return replace(spec, chain=f"{spec.chain[:15]}-{zlib.crc32(member.encode('utf-8', 'replace')):08x}")
+        return spec
+
     def settled(self) -> None:
         """Note that all is as it should be at present."""
         self._left = self._generation()
@@ -321,9 +328,7 @@ class Chains:
 
     def distinct(self, member: str, spec: Spec) -> Spec:
         """Give members that have the same name different chains."""
-        if spec.chain in {other.chain for known, other in self.specs.items() if known != member}:
-            return replace(spec, chain=f"{spec.chain[:15]}-{zlib.crc32(member.encode('utf-8', 'replace')):08x}")
-        return spec
+        return self.tables.distinct(member, spec, self.specs)
 
     def stand(self) -> bool:
         """Tell whether every member's chain is there and is led to; a hook that appeared since counts as missing."""

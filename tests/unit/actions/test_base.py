@@ -34,5 +34,5 @@ def test_every_native_action_can_be_loaded(name):
 
 def test_an_unknown_native_action_is_told_with_the_known_ones():
     """The operator sees what there is."""
-    with pytest.raises(ActionError, match="unknown native action 'iptable'; known are ipset, iptables, nftables, null"):
+    with pytest.raises(ActionError, match="unknown native action 'iptable'; known are firewalld, .*, nftables, null"):
         native_action("iptable")
