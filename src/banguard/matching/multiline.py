@@ -24,7 +24,7 @@ _SKIPPED = re.compile(r"skiplines\d+\Z")
 class _Session:
     """What is known of one session; thousands of them are kept."""
 
-    __slots__ = ("at", "data", "lines", "pending", "quiet", "quiet_lines", "user")
+    __slots__ = ("at", "data", "lines", "pending", "quiet", "quiet_lines", "told", "user")
 
     def __init__(self, data: dict[str, object], at: float) -> None:
         self.data = data
@@ -34,6 +34,7 @@ class _Session:
         self.quiet_lines: tuple[str, ...] = ()  # of matches that are no failure by themselves
         self.quiet = False  # the last match was no failure
         self.pending = False  # the last match was a failure of a host not known yet
+        self.told = False  # the last failure may come again in other words
 
 
 class Sessions:
@@ -42,8 +43,9 @@ class Sessions:
 
     The lines of a session share the text of `<F-MLFID>`. A line may be no failure by itself (`nofail`), may tell that
     access was gained after all (`mlfgained`) or that the session is over (`mlfforget`). Two users in one session make
-    a failure of it all the same. Holds at most *limit* sessions; the one silent for longest goes first, and `lost`
-    counts those that went before they were silent for *seconds*. Not thread-safe.
+    a failure of it all the same. A line may tell again (`mlfagain`) what the failure before it in the session told, and
+    makes none then. Holds at most *limit* sessions; the one silent for longest goes first, and `lost` counts those that
+    went before they were silent for *seconds*. Not thread-safe.
     """
 
     def __init__(self, *, limit: int = SESSION_LIMIT, seconds: float = SESSION_SECONDS) -> None:
@@ -72,6 +74,7 @@ class Sessions:
         now = self._now = self._now if at is None else at
         gained = bool(data.get("mlfgained"))
         over = bool(data.pop("mlfforget", None))
+        again = bool(data.get("mlfagain"))
         quiet = gained or bool(data.get("nofail"))
         user = data.get("user")
         session = self._find(key, now)
@@ -103,6 +106,9 @@ class Sessions:
             if not over:
                 session.quiet_lines = (*session.quiet_lines[1 - SESSION_LINES :], line)
             return None
+        if again and session.told:
+            session.told = False
+            return None
         lines = (*session.quiet_lines, *session.lines) if session.quiet_lines else session.lines
         session.quiet_lines = ()
         if not gained:
@@ -111,6 +117,7 @@ class Sessions:
         if not (known.get("ip4") or known.get("ip6") or known.get("dns") or known.get("fid")):
             session.pending = True
             return None
+        session.told = not again
         return known.copy(), lines
 
     def _find(self, key: str, now: float) -> _Session | None:

@@ -13,6 +13,7 @@ HOST = {"ip4": "192.0.2.1"}
 NOFAIL = {"nofail": "x"}
 GAINED = {"mlfgained": "x"}
 FORGET = {"mlfforget": "x"}
+AGAIN = {"mlfagain": "x"}
 
 
 def play(*matches: dict[str, str], key: str = "s") -> list[tuple[str, ...] | None]:
@@ -38,6 +39,11 @@ def play(*matches: dict[str, str], key: str = "s") -> list[tuple[str, ...] | Non
         ([HOST | NOFAIL | {"user": ""}, NOFAIL | {"user": "b"}], [None, None]),
         ([HOST | NOFAIL, FORGET], [None, ("0", "1")]),
         ([HOST | FORGET, {}], [("0",), None]),
+        ([HOST | AGAIN], [("0",)]),
+        ([HOST, HOST | AGAIN], [("0",), None]),
+        ([HOST, HOST | AGAIN, HOST | AGAIN], [("0",), None, ("2",)]),
+        ([HOST, HOST | AGAIN, HOST, HOST | AGAIN], [("0",), None, ("2",), None]),
+        ([HOST | AGAIN, HOST], [("0",), ("1",)]),
     ],
 )
 def test_lines_of_a_session_add_up(matches, expected):
