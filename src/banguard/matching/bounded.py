@@ -24,6 +24,8 @@ _MAX_SIZE = 20_000
 _CHAR, _LOOP, _SPLIT, _JUMP, _SAVE, _AT, _LOOK, _REF, _COND, _MATCH = range(10)
 
 _NEWLINE = re.compile("\n")
+_END = "end of text"
+_NO_RUN = (-1, -2)
 _is_word = re.compile(r"\w").match
 
 
@@ -63,11 +65,15 @@ class BoundedMatch:
 class _Program:
     """Instructions: what to do, and with what. The tables remember which characters a test lets pass."""
 
-    __slots__ = ("arguments", "codes", "watched")
+    __slots__ = ("arguments", "behind", "codes", "literal", "watched")
 
     def __init__(self) -> None:
         self.codes: list[int] = []
         self.arguments: list[Any] = []
+        # What must come behind a loop, by its place, where that is one character; or that the text must end there.
+        self.behind: dict[int, str] = {}
+        # The text that is all it matches; empty when it is not as simple as that.
+        self.literal = ""
         # Marks of groups on which the rest of the way may depend.
         self.watched: tuple[int, ...] = ()
 
@@ -87,12 +93,17 @@ class _Program:
 
 
 class _Test:
-    """Tells whether a character is let pass; asks `re` once for each character. *literal* is the only one, if so."""
+    """
+    Tells whether a character is let pass; asks `re` once for each character. *literal* is the only one, if so.
 
-    __slots__ = ("_ask", "known", "literal")
+    *run* matches as many of them as there are from a place of a text on.
+    """
 
-    def __init__(self, ask: Callable[[str], object], literal: str) -> None:
-        self._ask = ask
+    __slots__ = ("_ask", "known", "literal", "run")
+
+    def __init__(self, text: str, flags: int, literal: str) -> None:
+        self._ask = compile_class(text, flags).match
+        self.run = compile_class(f"(?:{text})*", flags).match
         self.literal = literal
         self.known: dict[str, bool] = {}
 
@@ -106,7 +117,7 @@ class _Test:
 
 def _test(code: object, value: Any, flags: int) -> _Test:
     literal = chr(value) if str(code) == "LITERAL" and not flags & re.IGNORECASE else ""
-    return _Test(compile_class(character_class(code, value), flags).match, literal)
+    return _Test(character_class(code, value), flags, literal)
 
 
 class Bounded:
@@ -127,7 +138,7 @@ class Bounded:
         if self._needed not in text:
             return None
         run = _Run(text)
-        visited: set[object] = set()
+        visited: dict[object, int] = {}
         for start in (0,) if self._is_anchored else self._starts(text):
             marks = [-1] * self._marks
             end = run.run(self._program, start, marks, visited)
@@ -150,23 +161,44 @@ class Bounded:
 class _Run:
     """One search in one text."""
 
-    __slots__ = ("_left", "_text")
+    __slots__ = ("_left", "_runs", "_text")
 
     def __init__(self, text: str) -> None:
         self._text = text
+        # Of each loop the characters that it took last: from where to where it could take them.
+        self._runs: dict[_Test, tuple[int, int]] = {}
         self._left = MAX_STEPS
 
-    def run(self, program: _Program, start: int, marks: list[int], visited: set[object]) -> int:
-        """Match from *start* on; return the end of the match, or -1. Fill *marks*."""
+    def run(self, program: _Program, start: int, marks: list[int], visited: dict[object, int]) -> int:
+        """
+        Match from *start* on; return the end of the match, or -1. Fill *marks*.
+
+        *visited* are the branches followed before, and of each loop, by the end of the characters that it takes, the
+        lowest place from which it was entered.
+        """
         text, length = self._text, len(self._text)
         codes, arguments, watched = program.codes, program.arguments, program.watched
         size = length + 1
-        # Ways still to try; a negative place is a mark to be set back to what it was before the way that failed.
-        ways: list[tuple[int, int]] = [(0, start)]
+        # Ways still to try: place in the program, place in the text, and down to where each place of the text is one,
+        # as far as a certain character stands there. A negative place is a mark to be set back to what it was before
+        # the way that failed.
+        ways: list[tuple[int, int, int, str]] = [(0, start, start, "")]
         while ways:
-            place, position = ways.pop()
+            place, position, low, behind = ways.pop()
             if place < 0:
                 marks[~place] = position
+                continue
+            if low < position:
+                self._left -= 1
+                if self._left < 0:
+                    raise GiveUpError
+                if behind:
+                    position = text.rfind(behind, low, position + 1)
+                    if position < 0:
+                        continue
+                if low < position:
+                    ways.append((place, position - 1, low, behind))
+            elif behind and text[position : position + 1] != behind:
                 continue
             while True:
                 code = codes[place]
@@ -183,40 +215,42 @@ class _Run:
                     position += 1
                     place += 1
                 elif code == _LOOP:
-                    state: object = place * size + position
-                    if watched:
-                        state = (state, *[marks[mark] for mark in watched])
-                    if state in visited:
+                    begin, end = self._runs.get(argument, _NO_RUN)
+                    if not begin <= position <= end:
+                        end = self._run_end(argument, position, begin, end)
+                    state: object = (place, end, *[marks[mark] for mark in watched]) if watched else (place, end)
+                    known = visited.get(state, end + 1)
+                    if known <= position:
                         break
-                    visited.add(state)
+                    visited[state] = position
                     self._left -= 1
                     if self._left < 0:
                         raise GiveUpError
-                    char = text[position] if position < length else ""
-                    passes = argument.known.get(char)
-                    if passes is None:
-                        passes = argument.learn(char)
-                    if passes:
-                        ways.append((place + 1, position))
-                        position += 1
-                    else:
-                        place += 1
+                    # From there on all ways out of the loop were tried, or will be.
+                    behind = program.behind.get(place, "")
+                    low, end = position, known - 1
+                    if behind == _END:
+                        low, behind = max(low, length - 1), ""
+                        if end < low:
+                            break
+                    ways.append((place + 1, end, low, behind))
+                    break
                 elif code == _SPLIT:
                     state = place * size + position
                     if watched:
                         state = (state, *[marks[mark] for mark in watched])
                     if state in visited:
                         break
-                    visited.add(state)
+                    visited[state] = position
                     self._left -= 1
                     if self._left < 0:
                         raise GiveUpError
                     place, other = argument
-                    ways.append((other, position))
+                    ways.append((other, position, position, ""))
                 elif code == _JUMP:
                     place = argument
                 elif code == _SAVE:
-                    ways.append((~argument, marks[argument]))
+                    ways.append((~argument, marks[argument], 0, ""))
                     marks[argument] = position
                     place += 1
                 elif code == _MATCH:
@@ -241,18 +275,31 @@ class _Run:
                     place += 1
         return -1
 
+    def _run_end(self, test: _Test, position: int, begin: int, end: int) -> int:
+        """Return where the characters end that a loop takes from *position* on; *begin* and *end* are known of it."""
+        if position < begin:
+            reached = test.run(self._text, position, begin).end()
+            end = end if reached == begin else reached
+        else:
+            reached = end = test.run(self._text, position).end()
+        self._left -= (reached - position) >> 6
+        self._runs[test] = (position, end)
+        return end
+
     def _look(self, argument: tuple[_Program, bool, int], position: int, marks: list[int], ways: list[Any]) -> bool:
         """Try a look-ahead, or a look-behind of a fixed width; groups that a positive one catches stay."""
         program, wanted, width = argument
         start = position - width
         if start < 0:
             return not wanted
+        if program.literal:
+            return self._text.startswith(program.literal, start) == wanted
         inner = list(marks)
-        found = self.run(program, start, inner, set()) >= 0
+        found = self.run(program, start, inner, {}) >= 0
         if found and wanted:
             for mark, before in enumerate(marks):
                 if inner[mark] != before:
-                    ways.append((~mark, before))
+                    ways.append((~mark, before, 0, ""))
                     marks[mark] = inner[mark]
         return found == wanted
 
@@ -287,6 +334,16 @@ class _Compiler:
         self._program.add(_MATCH)
         program = self._program
         program.watched = tuple(sorted(self._watched))
+        if all(code == _CHAR for code in program.codes[:-1]):
+            letters = [test.literal for test in program.arguments[:-1]]
+            program.literal = "".join(letters) if all(letters) else ""
+        for place, code in enumerate(program.codes):
+            if code == _LOOP:
+                after = program.after_saves(place + 1)
+                if program.codes[after] == _CHAR:
+                    program.behind[place] = program.arguments[after].literal
+                elif program.codes[after] == _AT and program.arguments[after] in {"AT_END", "AT_END_STRING"}:
+                    program.behind[place] = _END
 
     def items(self, items: Items, flags: int) -> None:
         """Compile items one after the other."""
