@@ -12,7 +12,7 @@ See Russ Cox, "Regular Expression Matching in the Wild" (the matcher with a bit 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from banguard.matching.syntax import SINGLE, Items, character_class, compile_class, parse
@@ -95,17 +95,20 @@ class _Program:
 class _Test:
     """
     Tells whether a character is let pass; asks `re` once for each character. *literal* is the only one, if so.
-
-    *run* matches as many of them as there are from a place of a text on.
     """
 
-    __slots__ = ("_ask", "known", "literal", "run")
+    __slots__ = ("_ask", "_run", "known", "literal")
 
     def __init__(self, text: str, flags: int, literal: str) -> None:
         self._ask = compile_class(text, flags).match
-        self.run = compile_class(f"(?:{text})*", flags).match
+        self._run = compile_class(f"(?:{text})*", flags).match
         self.literal = literal
         self.known: dict[str, bool] = {}
+
+    def run_end(self, text: str, position: int, end: int) -> int:
+        """Return where the characters that it lets pass end, from *position* of *text* on and not behind *end*."""
+        found = self._run(text, position, end)
+        return position if found is None else found.end()
 
     def learn(self, char: str) -> bool:
         """Ask for a character that is not known yet; nothing (the end of the text) never passes."""
@@ -278,10 +281,10 @@ class _Run:
     def _run_end(self, test: _Test, position: int, begin: int, end: int) -> int:
         """Return where the characters end that a loop takes from *position* on; *begin* and *end* are known of it."""
         if position < begin:
-            reached = test.run(self._text, position, begin).end()
+            reached = test.run_end(self._text, position, begin)
             end = end if reached == begin else reached
         else:
-            reached = end = test.run(self._text, position).end()
+            reached = end = test.run_end(self._text, position, len(self._text))
         self._left -= (reached - position) >> 6
         self._runs[test] = (position, end)
         return end
