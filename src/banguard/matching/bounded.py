@@ -93,9 +93,7 @@ class _Program:
 
 
 class _Test:
-    """
-    Tells whether a character is let pass; asks `re` once for each character. *literal* is the only one, if so.
-    """
+    """Tells whether a character is let pass; asks `re` once for each character. *literal* is the only one, if so."""
 
     __slots__ = ("_ask", "_run", "known", "literal")
 
