@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
+from banguard.clock import Clock
+from banguard.config.schema import ActionConfig
 from banguard.errors import ActionError
 from banguard.model import Ban, Change
 
@@ -44,6 +46,9 @@ NATIVE_ACTIONS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Native firewall actions: name in the configuration → `module:Class`, imported on use. Others: entry points."""
+
+NATIVE_NOTIFICATIONS: Mapping[str, str] = MappingProxyType({"mail": "banguard.actions.mail:MailAction"})
+"""Native jail actions that only tell of bans: name in the configuration → `module:Class`, imported on use."""
 
 ENTRY_POINTS = "banguard.actions"
 
@@ -189,6 +194,27 @@ class FirewallAction(Protocol):
         ...
 
 
+class NativeNotification(Protocol):
+    """How native notifications are built and verified; what they do is a `JailAction`."""
+
+    def __call__(
+        self,
+        config: ActionConfig,
+        jail: str,
+        *,
+        clock: Clock,
+        history: History | None = None,
+        reverse_lookup: ReverseLookup | None = None,
+        jail_numbers: JailNumbers | None = None,
+    ) -> JailAction:
+        """Make the action of a jail; raise ActionError for bad properties."""
+        ...
+
+    def verify(self, properties: Mapping[str, str]) -> None:
+        """Raise ActionError naming the option when *properties* cannot be used."""
+        ...
+
+
 class JailAction(Protocol):
     """One action of one jail, told of one ban at a time. Used by one thread at a time; every method may block."""
 
@@ -246,11 +272,21 @@ class JailAction(Protocol):
         ...
 
 
+def native_notification(name: str) -> NativeNotification | None:
+    """Return the class of native notification *name*, None when there is none of that name."""
+    target = NATIVE_NOTIFICATIONS.get(name)
+    if target is None:
+        return None
+    module, _, attribute = target.partition(":")
+    found: NativeNotification = getattr(importlib.import_module(module), attribute)
+    return found
+
+
 def native_action(name: str) -> type[FirewallAction]:
     """Return the class of native action *name*; raise ActionError when it is unknown or cannot be imported."""
     target = NATIVE_ACTIONS.get(name) or _entry_point(name)
     if target is None:
-        known = ", ".join(sorted(NATIVE_ACTIONS))
+        known = ", ".join(sorted((*NATIVE_ACTIONS, *NATIVE_NOTIFICATIONS)))
         raise ActionError(f"unknown native action {name!r}; known are {known}")
     module, _, attribute = target.partition(":")
     try:

@@ -19,6 +19,7 @@ from banguard.actions.base import (
     JailNumbers,
     ReverseLookup,
     native_action,
+    native_notification,
 )
 from banguard.actions.batch import DesiredState, Notices
 from banguard.actions.command import CommandAction, Turn
@@ -376,7 +377,7 @@ class Dispatcher:
 
     def _route(self, jail: str, config: ActionConfig, bans: Sequence[Ban], *, notify: bool) -> _Route:
         """Make the route for an action and set its worker going."""
-        if config.kind is ActionKind.NATIVE:
+        if config.kind is ActionKind.NATIVE and native_notification(config.native) is None:
             native = native_action(config.native)
             native.verify(config.properties)
             worker = self._backend(native, config)
@@ -402,7 +403,17 @@ class Dispatcher:
     def _jail_route(self, jail: str, config: ActionConfig, bans: Sequence[Ban], *, notify: bool) -> _JailRoute:
         workers: list[JailWorker] = []  # the action tells its worker what it lost, and is made first
         action: JailAction
-        if config.kind is ActionKind.PYTHON:
+        notification = native_notification(config.native) if config.kind is ActionKind.NATIVE else None
+        if notification is not None:
+            action = notification(
+                config,
+                jail,
+                clock=self._clock,
+                history=self._history,
+                reverse_lookup=self._reverse_lookup,
+                jail_numbers=self._jail_numbers,
+            )
+        elif config.kind is ActionKind.PYTHON:
             from banguard.actions.python import PythonAction  # noqa: PLC0415  few have one, and it imports a lot
 
             action = PythonAction(
@@ -506,7 +517,7 @@ def verify(action: ActionConfig) -> tuple[str, ...]:
     Return remarks about what can be run and yet looks like a mistake.
     """
     if action.kind is ActionKind.NATIVE:
-        native_action(action.native).verify(action.properties)
+        (native_notification(action.native) or native_action(action.native)).verify(action.properties)
     elif action.kind is ActionKind.PYTHON:
         from banguard.actions.python import load_class  # noqa: PLC0415  few have one, and it imports a lot
 

@@ -343,7 +343,7 @@ class Registry:
         recheck: Callable[[str], None] | None = None,
         random: Callable[[], float] | None = None,
         forget_on_unban: bool = True,
-        inbox_limit: int = 256,
+        inbox_limit: int = 64,
     ) -> None:
         """
         Begin without jails; nothing is opened before `run` or `turn`.
