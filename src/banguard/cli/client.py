@@ -74,6 +74,10 @@ Options:
 import-bans FILE takes over the bans in a fail2ban database (/var/lib/fail2ban/fail2ban.sqlite3), so that a change of
 programs forgets nobody; the jails must run under the same names.
 
+import FILE makes jails and filters of an ipblock.conf or logmon.conf, below the directory of the configuration, and
+names each line that cannot be used; --check writes nothing, --log FILE counts the lines that each rule matches, --lang
+chooses the language (en, ja, zh, es, ko, ar, ru).
+
 Exit status: 0 done, 1 refused or failed, 2 usage, 3 server not reachable, 4 no permission.
 
 Commands:"""
@@ -190,6 +194,10 @@ class Client:
         if command in (["restart"], ["restart", "--unban"]):
             return self._restart(unban=len(command) > 1)
         words = list(command)
+        if words[0] == "import":
+            from banguard.cli import moving  # noqa: PLC0415
+
+            return moving.run(words[1:], self._directory(), os.environ, as_json=self._options.json)
         if words[0] == "import-bans":
             if len(words) != 2:
                 raise ControlError("import-bans takes the path of a fail2ban database", status=USAGE)

@@ -70,7 +70,7 @@ class Known:
     local: Sequence[str] = ()
 
 
-LOCAL = ("import-bans",)
+LOCAL = ("import", "import-bans")
 """Commands of banguard-client that are not in the server's table."""
 
 
