@@ -71,7 +71,7 @@ def test_ipblock_bans_from_its_log_lines(place):
 def test_addresses_of_the_other_family(place):
     """What group 1 catches may be an IPv6 address."""
     (place / "six").write_text("60,udp/53,named: bad query from ([0-9a-f:.]+)\n")
-    assert run(place, str(place / "six")) == 0
+    assert run(place, str(place / "six"), "--log", str(place / "syslog")) == 0
     (jail,) = loaded(place, "ipblock").values()
     assert banned(jail, "Mar 14 12:34:56 ns named: bad query from 2001:db8::7") == ["2001:db8::7"]
 
