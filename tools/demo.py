@@ -25,6 +25,8 @@ DEADLINE = 20.0
 
 ATTACKER = "203.0.113.7"
 ATTACKER6 = "2001:db8:bad::5"
+NETWORK6 = "2001:db8:bad::/64"
+"""What is banned of IPv6: all that such an attacker can call his own."""
 LIAR = "203.0.113.9"
 VICTIM = "198.51.100.66"
 FORGETFUL = "198.51.100.23"
@@ -50,6 +52,7 @@ LINES = (
     f"sshd[812]: Failed password for root from {ATTACKER} port 51022 ssh2",
     f"sshd[815]: Accepted password for mary from {FORGETFUL} port 40023 ssh2",
     f"sshd[816]: Failed password for invalid user oracle from {ATTACKER6} port 39511 ssh2",
+    f"sshd[818]: Failed password for root from {ATTACKER6} port 39512 ssh2",
     *[f"sshd[817]: Invalid user x from {VICTIM} port 22 ssh2 from {LIAR} port 33793"] * 3,
 )
 
@@ -192,15 +195,15 @@ class Demo:
                 file.write(line + "\n")
                 file.flush()
                 time.sleep(0.15)
-        expected = {ATTACKER: True, ATTACKER6: True, LIAR: True}
+        expected = {ATTACKER: True, NETWORK6: True, LIAR: True}
         wait_for(lambda: self.bans() == expected, f"{', '.join(expected)} are banned, and nobody else")
         self.command("status")
         self.command("status", "sshd")
         self.show_firewall(present=list(expected))
         self.command("set", "sshd", "unbanip", ATTACKER)
         self.command("banned")
-        wait_for(lambda: self.bans() == {ATTACKER6: True, LIAR: True}, "one is free again")
-        self.show_firewall(present=[ATTACKER6, LIAR], absent=[ATTACKER], quiet=True)
+        wait_for(lambda: self.bans() == {NETWORK6: True, LIAR: True}, "one is free again")
+        self.show_firewall(present=[NETWORK6, LIAR], absent=[ATTACKER], quiet=True)
         print(f"\n{VICTIM} stood in the log because {LIAR} called itself that way: not banned.")
         print(f"{FORGETFUL} failed once, then knew the password: not banned.", flush=True)
 

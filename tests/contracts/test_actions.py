@@ -256,10 +256,10 @@ class Pf(Bsd):
                 self.tables[anchor].clear()
             case ["-t", _, "-T", "show"]:
                 return run.Finished(0, "".join(f"   {one}\n" for one in sorted(self.tables[anchor])).encode())
-            case ["-t", _, "-T", "add", "-f", "-"]:
-                self.tables[anchor].update(text.split())
-            case ["-t", _, "-T", "delete", "-f", "-"]:
-                self.tables[anchor].difference_update(text.split())
+            case ["-t", _, "-T", "add", *addresses]:
+                self.tables[anchor].update(text.split() if addresses == ["-f", "-"] else addresses)
+            case ["-t", _, "-T", "delete", *addresses]:
+                self.tables[anchor].difference_update(text.split() if addresses == ["-f", "-"] else addresses)
             case _:
                 return run.Finished(1, stderr=f"unknown: {words}".encode())
         return run.Finished(0)

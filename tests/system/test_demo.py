@@ -25,7 +25,7 @@ def test_the_demonstration(firewall):
         env={**os.environ, "TMPDIR": temporary},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    for host in ("203.0.113.7", "203.0.113.9", "2001:db8:bad::5"):
+    for host in ("203.0.113.7", "203.0.113.9", "2001:db8:bad::/64"):
         assert f"NOTICE  [sshd] Ban {host}\n" in done.stdout
     assert "Ban 198.51.100." not in done.stdout
     assert "   |- Currently banned:\t3\n" in done.stdout

@@ -17,6 +17,10 @@ from banguard.model import Ban, BanChange, Change, Fact
 logger = logging.getLogger("banguard.actions")
 
 
+_TOLD_LOSSES = 4
+"""So often in a row a loss is mended at once and told."""
+
+
 class _Member:
     """One action of one jail in a backend."""
 
@@ -57,6 +61,7 @@ class BackendWorker(Worker):
             self._look_every = min(check_every, backend.look_every)
             self._next_check = clock.monotonic() + check_every
             self._next_look = clock.monotonic() + self._look_every
+        self._losses = 0  # how often in a row a check found that something was lost, right after it was built
         self._broken = 0  # failed attempts in a row to build; 0: the backend stands
         self._not_before = 0.0
 
@@ -171,8 +176,11 @@ class BackendWorker(Worker):
         now = self._clock.monotonic()
         if now >= self._next_look:
             self._next_look = now + self._look_every
-            if self._stands() and self._has_changed():
-                self._next_check = now
+            if self._stands():
+                if self._has_changed():
+                    self._next_check = now
+                else:
+                    self._losses = 0
         if now >= self._next_check:
             self._next_check = float("inf") if self._check_every is None else now + self._check_every
             if self._stands():
@@ -268,15 +276,22 @@ class BackendWorker(Worker):
         except ActionError as error:
             logger.warning("The firewall cannot be checked: %s", error)
             return
-        if not intact:
+        if intact:
+            self._losses = 0
+        else:
             self._lost()
 
     def _lost(self) -> None:
         """Plan to build anew at once what the firewall lost."""
-        jails = ", ".join(sorted({entry.jail for entry in self._members.values()}))
-        logger.warning("The firewall lost the rules of %s (%s); building them anew", self.name, jails)
+        self._losses += 1
+        if self._losses <= _TOLD_LOSSES:
+            jails = ", ".join(sorted({entry.jail for entry in self._members.values()}))
+            logger.warning("The firewall lost the rules of %s (%s); building them anew", self.name, jails)
+            if self._losses == _TOLD_LOSSES:
+                logger.error("Something takes the rules of %s away again and again; who else manages them?", self.name)
         self._broken = max(1, self._broken)
-        self._not_before = 0.0
+        # At once, unless it is lost again and again: then there is somebody to fight with, or nothing to be seen.
+        self._not_before = 0.0 if self._losses <= _TOLD_LOSSES else self._clock.monotonic() + backoff(self._losses)
 
     def _break(self) -> None:
         """Plan to build everything anew, later and later."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from banguard import netaddr, run
 from banguard.actions.base import UnavailableError
@@ -20,6 +21,11 @@ from banguard.errors import ActionError
 
 TIMEOUT = 30.0
 LISTING = 64 * 1024 * 1024
+
+FEW = 20
+"""So many addresses are named on command lines; more are read by the program from its input."""
+
+S = TypeVar("S")
 
 _TABLE = re.compile(r"[A-Za-z0-9_-]{1,31}\Z", re.ASCII)
 _NUMBER = re.compile(r"\d{1,5}\Z", re.ASCII)
@@ -53,6 +59,58 @@ def _protocols(properties: Mapping[str, str]) -> tuple[str, ...]:
         if _WORDS.match(word) is None:
             raise ActionError(f"protocol: {word!r} is no protocol")
     return () if not words or {"all", "any", "ip"} & set(words) else words
+
+
+class _Tables(Generic[S]):
+    """
+    What the tables of both have in common: knowing what is in them.
+
+    After the first addition the program's own listing is asked; where that does not show what was put in, it is not
+    believed afterwards, and what we put in counts.
+    """
+
+    def __init__(self, runner: Runner = run.run) -> None:
+        self._run = runner
+        self._known: dict[S, set[str]] = {}
+        self._shows: bool | None = None
+
+    def add(self, spec: S, bans: Mapping[str, float | None], now: float) -> None:
+        """Add addresses; those that are there stay."""
+        del now
+        known = self._known.setdefault(spec, set())
+        new = [address for address in bans if address not in known]
+        if not new:
+            return
+        self._put(spec, new)
+        known.update(new)
+        if self._shows is None:
+            listed = self._listing(spec)
+            self._shows = listed is not None and listed >= set(new)
+
+    def remove(self, spec: S, addresses: Sequence[str]) -> None:
+        """Delete addresses."""
+        known = self._known.setdefault(spec, set())
+        gone = [address for address in addresses if address in known]
+        if gone:
+            self._take(spec, gone)
+            known.difference_update(gone)
+
+    def held(self, spec: S) -> Collection[str] | None:
+        """Return the addresses in the table, None when it or its rule is gone."""
+        return self._listing(spec) if self._shows else set(self._known.get(spec, ()))
+
+    def changed(self) -> bool:
+        """Tell that a look is worth it, where there is anything to be seen."""
+        return bool(self._shows)
+
+    def _put(self, spec: S, addresses: Sequence[str]) -> None:
+        raise NotImplementedError
+
+    def _take(self, spec: S, addresses: Sequence[str]) -> None:
+        raise NotImplementedError
+
+    def _listing(self, spec: S) -> set[str] | None:
+        raise NotImplementedError
 
 
 # ---- ipfw
@@ -93,52 +151,50 @@ def _own_table(properties: Mapping[str, str]) -> str:
     return f"bg_{identifier(properties.get('name', '') or 'default').replace('.', '_')}"
 
 
-class Ipfw:
+class Ipfw(_Tables[IpfwSpec]):
     """The tables and rules of ipfw."""
-
-    def __init__(self, runner: Runner = run.run) -> None:
-        self._run = runner
 
     def begin(self, spec: IpfwSpec) -> None:
         """Make the table, if it is not there, empty it, and add the rule."""
+        self._known[spec] = set()
         self._call("table", spec.table, "create", "type", "addr", may_fail=True)
         self._call("table", spec.table, "flush")
         if spec.rule:
             self._delete_rules(spec)
             used = {number for number, _ in self._rules()}
             number = next(free for free in range(spec.rule, 65535) if free not in used)
-            self._script(spec.rules(number))
+            for rule in spec.rules(number):
+                self._call(*rule.split())
 
     def end(self, spec: IpfwSpec) -> None:
         """Empty the table; remove the rule, and the table that it was made for."""
+        self._known.pop(spec, None)
         self._call("table", spec.table, "flush", may_fail=True)
         if spec.rule:
             self._delete_rules(spec)
             self._call("table", spec.table, "destroy", may_fail=True)
 
-    def add(self, spec: IpfwSpec, bans: Mapping[str, float | None], now: float) -> None:
-        """Add addresses; those that are there stay."""
-        del now
-        held = self.held(spec) or ()
-        self._script([f"table {spec.table} add {address}" for address in bans if address not in held])
+    def _put(self, spec: IpfwSpec, addresses: Sequence[str]) -> None:
+        self._each(spec, "add", addresses)
 
-    def remove(self, spec: IpfwSpec, addresses: Sequence[str]) -> None:
-        """Delete addresses."""
-        held = self.held(spec) or ()
-        self._script([f"table {spec.table} delete {address}" for address in addresses if address in held])
+    def _take(self, spec: IpfwSpec, addresses: Sequence[str]) -> None:
+        self._each(spec, "delete", addresses)
 
-    def held(self, spec: IpfwSpec) -> Collection[str] | None:
-        """Return the addresses in the table."""
+    def _each(self, spec: IpfwSpec, verb: str, addresses: Sequence[str]) -> None:
+        """Change single addresses by themselves, many in one call."""
+        if len(addresses) <= FEW:
+            for address in addresses:
+                self._call("table", spec.table, verb, address)
+        else:
+            self._script([f"table {spec.table} {verb} {address}" for address in addresses])
+
+    def _listing(self, spec: IpfwSpec) -> set[str] | None:
         if spec.rule and not any(comment == spec.table for _, comment in self._rules()):
             return None
         result = self._run(["ipfw", "table", spec.table, "list"], timeout=TIMEOUT, keep=LISTING)
         if result.returncode in {126, 127}:
             raise UnavailableError(result.describe())
         return _addresses(result.stdout) if result.succeeded else None
-
-    def changed(self) -> bool:
-        """Tell that a look is worth it."""
-        return True
 
     def _rules(self) -> list[tuple[int, str]]:
         """Return number and comment of every rule."""
@@ -233,32 +289,33 @@ class PfSpec:
         return "\n".join((*lines, ""))
 
 
-class Pf:
+class Pf(_Tables[PfSpec]):
     """The anchors and tables of pf."""
-
-    def __init__(self, runner: Runner = run.run) -> None:
-        self._run = runner
 
     def begin(self, spec: PfSpec) -> None:
         """Load the anchor and empty its table."""
+        self._known[spec] = set()
         self._call(spec, "-f", "-", text=spec.rules())
         self._call(spec, "-t", spec.table, "-T", "flush")
 
     def end(self, spec: PfSpec) -> None:
         """Empty the anchor."""
+        self._known.pop(spec, None)
         self._call(spec, "-F", "all")
 
-    def add(self, spec: PfSpec, bans: Mapping[str, float | None], now: float) -> None:
-        """Add addresses, and cut their connections."""
-        del now
-        self._call(spec, "-t", spec.table, "-T", "add", "-f", "-", text="".join(f"{one}\n" for one in bans))
+    def _put(self, spec: PfSpec, addresses: Sequence[str]) -> None:
+        self._each(spec, "add", addresses)
 
-    def remove(self, spec: PfSpec, addresses: Sequence[str]) -> None:
-        """Delete addresses."""
-        self._call(spec, "-t", spec.table, "-T", "delete", "-f", "-", text="".join(f"{one}\n" for one in addresses))
+    def _take(self, spec: PfSpec, addresses: Sequence[str]) -> None:
+        self._each(spec, "delete", addresses)
 
-    def held(self, spec: PfSpec) -> Collection[str] | None:
-        """Return the addresses in the table."""
+    def _each(self, spec: PfSpec, verb: str, addresses: Sequence[str]) -> None:
+        if len(addresses) <= FEW:
+            self._call(spec, "-t", spec.table, "-T", verb, *addresses)
+        else:
+            self._call(spec, "-t", spec.table, "-T", verb, "-f", "-", text="".join(f"{one}\n" for one in addresses))
+
+    def _listing(self, spec: PfSpec) -> set[str] | None:
         argv = ["pfctl", "-q", "-a", spec.anchor, "-t", spec.table, "-T", "show"]
         result = self._run(argv, timeout=TIMEOUT, keep=LISTING)
         if result.returncode in {126, 127}:
@@ -267,10 +324,6 @@ class Pf:
             return None
         rules = self._run(["pfctl", "-q", "-a", spec.anchor, "-sr"], timeout=TIMEOUT)
         return _addresses(result.stdout) if rules.succeeded and spec.table.encode() in rules.stdout else None
-
-    def changed(self) -> bool:
-        """Tell that a look is worth it."""
-        return True
 
     def _call(self, spec: PfSpec, *words: str, text: str = "") -> None:
         result = self._run(["pfctl", "-q", "-a", spec.anchor, *words], stdin=text.encode("ascii"), timeout=TIMEOUT)

@@ -169,8 +169,8 @@ class IgnoreRules:
     def reason_within(self, network: str) -> str | None:
         """Return why *network* cannot be banned as a whole: whom the lists spare in it; None if nobody."""
         around = netaddr.AddressSet((network,))
-        if self._ignoreself and any(own in around for own in self._resolver.own_addresses()):
-            return "ignoreself rule"
+        if any(own in around for own in self._resolver.own_addresses()):
+            return "own address"  # whatever ignoreself says: it would lock us out
         lists = [("ip", self._entries), *((file.spec, file.entries()) for file in self._files)]
         for reason, entries in lists:
             if any(entry in around for entry in entries.exact) or entries.networks.touches(network):

@@ -313,9 +313,9 @@ class Jail:
     def _found(self, host: str, at: float, matches: Sequence[str], data: Mapping[str, str], line: str) -> None:
         if self._is_ignored(host, at, matches, data):
             return
-        host, data = self._by_prefix(host, data)
         if logger.isEnabledFor(logging.INFO):
             logger.info("[%s] Found %s - %s", self.name, printable(host), clock_text(at))
+        host, data = self._by_prefix(host, data)
         self._count(host, at, matches, data)
         self._publish(FailureFound(at, self.name, host, line))
 
@@ -408,8 +408,8 @@ class Jail:
         matches = tuple(lines)
         if self._is_ignored(host, now, matches, {}):
             return 0
-        host, data = self._by_prefix(host, {})
         logger.info("[%s] Attempt %s - %s", self.name, printable(host), clock_text(now))
+        host, data = self._by_prefix(host, {})
         self._count(host, now, matches, data, failures=max(1, len(matches)))
         self._publish(FailureFound(now, self.name, host, matches[-1] if matches else ""))
         return 1
