@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import shutil
 import time
 
@@ -78,11 +80,13 @@ def test_a_mail_on_each_ban(machine, banguard, tmp_path):
     attack(log, "192.0.2.2", user=hostile)
     server.await_ban("dovecot", "192.0.2.2")
     eventually(lambda: "----" in record.read_text(), what="the mail was sent")
-    mail = record.read_text()
-    head, _, body = mail.partition("\n\n")
-    assert "argv: -t\nSubject: [banguard] dovecot: banned 192.0.2.2 on " in head
-    assert "\nTo: ops@example.org\n" in head
-    assert "Jail dovecot banned 192.0.2.2 after 3 failures, for 3600 seconds" in body
+    call, _, sent = record.read_text().removesuffix("----\n").partition("\n")
+    mail = email.message_from_string(sent, policy=email.policy.default)
+    body = mail.get_content()
+    assert call.startswith("argv: -t")
+    assert mail["Subject"].startswith("[banguard] dovecot: banned 192.0.2.2 on ")
+    assert "ops@example.org" == mail["To"]
+    assert "The jail dovecot banned 192.0.2.2 after 3 failures, for 1h." in body
     assert hostile in body
     assert [] == [name for name in "abcd" if (tmp_path / name).exists()]
     server.stop()

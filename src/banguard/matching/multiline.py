@@ -21,6 +21,9 @@ _SEVERAL = object()  # stands for more than one user
 _SKIPPED = re.compile(r"skiplines\d+\Z")
 
 
+_ADDRESSES = ("ip4", "ip6", "dns")
+
+
 class _Session:
     """What is known of one session; thousands of them are kept."""
 
@@ -90,6 +93,10 @@ class Sessions:
             if not session.quiet and not session.pending:
                 session.lines = ()
             known = session.data
+            if any(data.get(name) for name in _ADDRESSES):
+                # The line has an address of its own: one of another family, of a line before, is not its host.
+                for name in _ADDRESSES:
+                    known.pop(name, None)
             for name, value in data.items():
                 if value is not None:
                     known[name] = value

@@ -59,6 +59,17 @@ def test_sessions_do_not_mix():
     assert ({"ip4": "192.0.2.1", "nofail": "x"}, ("0", "2")) == sessions.add("a", {}, "2", 1.0)
 
 
+def test_address_of_a_line_goes_over_that_of_lines_before():
+    """A session whose lines name hosts of both families gives each failure the host of its own line."""
+    sessions = Sessions()
+    hosts = []
+    for data in ({"ip4": "192.0.2.1"}, {"ip6": "2001:db8::1"}, {"user": "x"}, {"ip4": "192.0.2.2"}):
+        failure = sessions.add("s", dict(data), "line", 1000.0)
+        assert failure is not None
+        hosts.append(failure[0].get("ip4") or failure[0].get("ip6"))
+    assert ["192.0.2.1", "2001:db8::1", "2001:db8::1", "192.0.2.2"] == hosts
+
+
 def test_silent_session_is_over():
     """After five minutes of log time a session is forgotten, so that a process id that comes again starts afresh."""
     sessions = Sessions(seconds=300)
