@@ -32,6 +32,7 @@ ufw                     ufw             the ufw action is not tested
 nftables                nft             bans do not reach a firewall: demo and firewall tests do not run
 iptables                iptables        the iptables action is not tested
 ipset                   ipset           the ipset action is not tested
+conntrack               conntrack       that tracked connections are cut is not tested
 openssh-server          sshd            no test against a real sshd
 openssh-client          ssh             no test against a real sshd
 sshpass                 sshpass         no test against a real sshd

@@ -50,12 +50,15 @@ class BackendWorker(Worker):
         publish: Callable[[Fact], None],
         start_thread: StartThread = start_thread,
         check_every: float | None = None,
+        enforced: Callable[[Sequence[Ban]], None] = lambda _: None,
     ) -> None:
+        """*enforced* is told, in the worker's thread, of bans that began to be held; it must not block."""
         super().__init__(name, clock=clock, publish=publish, start_thread=start_thread)
         self._backend = backend
         self._members: dict[str, _Member] = {}
         self._chunk = backend.chunk
         self._check_every = check_every
+        self._enforced = enforced
         self._next_check = self._next_look = float("inf")
         if check_every is not None:
             self._look_every = min(check_every, backend.look_every)
@@ -380,6 +383,7 @@ class BackendWorker(Worker):
                 "[%s] %s is now banned by action '%s', after %d failed attempts",
                 entry.jail, step.ban.host, entry.action, attempts,
             )  # fmt: skip
+        self._enforced([step.ban for step in steps if step.kind is Change.BAN])
 
     def _fail(self, groups: Sequence[tuple[_Member, list[Step]]], what: str, message: str) -> None:
         now = self._clock.monotonic()

@@ -23,6 +23,7 @@ from banguard.actions.base import (
 )
 from banguard.actions.batch import DesiredState, Notices
 from banguard.actions.command import CommandAction, Turn
+from banguard.actions.connections import Connections
 from banguard.actions.jail_worker import JailWorker
 from banguard.actions.worker import StartThread, Worker, start_thread
 from banguard.clock import Clock, SystemClock
@@ -163,8 +164,19 @@ class Dispatcher:
         self._closing: list[Worker] = []
         self._members = itertools.count(1)
         self._cancel = Cancel()
+        self._cutting: frozenset[str] = frozenset()  # jails with `kill_connections`
+        self._connections: Connections | None = None
 
     # ---- jails
+
+    def kill_connections(self, jail: str, on: bool) -> None:
+        """Cut from now on (or no longer) the open connections of whoever *jail* bans, once the ban is in force."""
+        with self._lock:
+            self._cutting = self._cutting | {jail} if on else self._cutting - {jail}
+            if on and self._connections is None:
+                self._connections = Connections(
+                    clock=self._clock, publish=self._publish, start_thread=self._start_thread
+                )
 
     def attach(self, jail: str, actions: Sequence[ActionConfig], bans: Sequence[Ban] = ()) -> tuple[str, ...]:
         """
@@ -206,6 +218,7 @@ class Dispatcher:
     def detach(self, jail: str, *, keep: bool = False) -> None:
         """Flush and stop the actions of a jail and forget it; *keep* leaves native firewall content in place."""
         with self._lock:
+            self._cutting -= {jail}
             for route in reversed(self._routes.pop(jail, ())):
                 self._leave(jail, route, keep=keep)
 
@@ -346,6 +359,8 @@ class Dispatcher:
 
     def _workers(self) -> list[Worker]:
         workers: list[Worker] = [*self._backends.values(), *self._closing]
+        if self._connections is not None:
+            workers.append(self._connections)
         for routes in self._routes.values():
             workers += [route.worker for route in routes if isinstance(route, _JailRoute)]
         for ending in self._ending.values():
@@ -397,8 +412,14 @@ class Dispatcher:
                 publish=self._publish,
                 start_thread=self._start_thread,
                 check_every=self._check_every,
+                enforced=self._is_in_force,
             )
         return worker
+
+    def _is_in_force(self, bans: Sequence[Ban]) -> None:
+        cutting, connections = self._cutting, self._connections
+        if cutting and connections is not None:
+            connections.cut(ban for ban in bans if ban.jail in cutting)
 
     def _jail_route(self, jail: str, config: ActionConfig, bans: Sequence[Ban], *, notify: bool) -> _JailRoute:
         workers: list[JailWorker] = []  # the action tells its worker what it lost, and is made first
@@ -450,6 +471,7 @@ class Dispatcher:
             publish=self._publish,
             start_thread=self._start_thread,
             after=[other.finished for other in ending] if action.keeps_state else (),
+            enforced=self._is_in_force,
         )
         workers.append(worker)
         worker.start(bans if notify or action.keeps_state else ())

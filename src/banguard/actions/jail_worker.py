@@ -44,13 +44,16 @@ class JailWorker(Worker):
         publish: Callable[[Fact], None],
         start_thread: StartThread = start_thread,
         after: Sequence[Gate] = (),
+        enforced: Callable[[Sequence[Ban]], None] = lambda _: None,
     ) -> None:
+        """*enforced* is told, in the worker's thread, of bans that began to be held; it must not block."""
         super().__init__(f"action-{jail}-{name}", clock=clock, publish=publish, start_thread=start_thread)
         self._jail = jail
         self._action_name = name
         self._action = action
         self._state = state
         self._after = tuple(after)
+        self._enforced = enforced
         self._leaving = False
         self._checked = float("-inf")
         self._done = 0
@@ -189,6 +192,8 @@ class JailWorker(Worker):
                 "[%s] %s is now banned by action '%s', after %d failed attempts",
                 self._jail, one.ban.host, self._action_name, attempts,
             )  # fmt: skip
+        if self.keeps_state and step.kind is Change.BAN:
+            self._enforced([step.ban])
 
     def _flush(self) -> bool:
         """Take out everything at once; return whether the action can do that."""

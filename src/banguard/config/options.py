@@ -277,6 +277,9 @@ JAIL_OPTIONS: Mapping[str, Option] = _table(
     ),
     Option("banprefix.wider.ipv4", parse_prefix(32), 24, "bits of the wider IPv4 network", "prefix.wider_ipv4"),
     Option("banprefix.wider.ipv6", parse_prefix(128), 48, "bits of the wider IPv6 network", "prefix.wider_ipv6"),
+    Option(
+        "kill_connections", parse_bool, False, "whether open connections of who is banned are cut", "kill_connections"
+    ),
     Option("ignorecommand", parse_text, "", "command that exits with 0 for a host to leave out", "ignorecommand"),
     Option("ignoreself", parse_bool, True, "whether own addresses are left out", "ignoreself"),
     Option("ignoreip", parse_words, (), "addresses, networks and names never banned", "ignoreip"),

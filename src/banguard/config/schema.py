@@ -169,6 +169,7 @@ class JailConfig:
     bantime: int = 600
     increment: BantimeIncrement = field(default_factory=BantimeIncrement)
     prefix: BanPrefix = field(default_factory=BanPrefix)
+    kill_connections: bool = False
     ignoreself: bool = True
     ignoreip: tuple[str, ...] = ()
     ignorecommand: str = ""

@@ -127,6 +127,7 @@ for _name, _argument, _text in (
     ("wider.ipv6", "<bits>", "The length of the wider IPv6 network."),
 ):
     _register_option(f"banprefix.{_name}", _argument, _text)
+_register_option("kill_connections", "true|false", "Choose whether open connections of who is banned are cut.")
 
 
 @command(OPTIONS, "set <jail> logencoding", "<encoding>", "The encoding of the logs.")

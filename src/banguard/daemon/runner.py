@@ -99,6 +99,7 @@ class JailRunner:
         def take(bans: tuple[Ban, ...]) -> None:
             self.problem = "; ".join(services.dispatcher.attach(self.name, config.actions, bans))
 
+        services.dispatcher.kill_connections(self.name, config.kill_connections)
         ignored = self._is_ignored(config)
         attach = AttachJail(
             self.name, config.bantime, config.increment, ignored=ignored, take=take, reach=_reach(config, ignored)
@@ -176,6 +177,7 @@ class JailRunner:
         message = Reconfigure(config, rules, ignore)
         self._inbox.put_front(message)
         message.slot.wait(PATIENCE)
+        self._services.dispatcher.kill_connections(self.name, config.kill_connections)
         if _banning_differs(old, config):
             ignored = self._is_ignored(config)
             configure = ConfigureJail(

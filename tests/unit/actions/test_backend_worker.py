@@ -399,3 +399,21 @@ def test_an_unban_is_applied_too(machine):
     machine.put("192.0.2.1", kind=Change.UNBAN)
     machine.go()
     assert {"sshd/nft": {"192.0.2.2"}} == machine.held
+
+
+def test_bans_that_begin_to_be_held_are_told(clock):
+    """Once each, when they are in force; longer bans, ends and failures are not."""
+    told = []
+    machine = Machine(clock, enforced=lambda bans: told.extend(ban.host for ban in bans))
+    machine.join(machine.ban("192.0.2.1"))
+    machine.backend.bad = {"192.0.2.3"}
+    machine.put("192.0.2.2", "192.0.2.3")
+    assert [] == told
+    machine.go()
+    assert ["192.0.2.1", "192.0.2.2"] == told
+    clock.advance(5)
+    machine.worker.put("sshd/nft", BanChange(Change.UNBAN, machine.ban("192.0.2.1")))
+    held = machine.ban("192.0.2.2")
+    machine.worker.put("sshd/nft", BanChange(Change.EXTEND, Ban("sshd", "192.0.2.2", held.since - 5, None)))
+    machine.go()
+    assert ["192.0.2.1", "192.0.2.2"] == told

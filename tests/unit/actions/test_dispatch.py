@@ -438,3 +438,27 @@ def test_wait_says_when_it_was_not_enough(setup):
     setup.emit("192.0.2.1")
     assert not d.wait(0.05)
     assert d.wait(10)
+
+
+def test_kill_connections_is_for_the_jails_that_want_it(setup, monkeypatch):
+    """Whoever their actions begin to hold is cut, by native actions and commands; notifications hold nobody."""
+    d = setup.dispatcher
+    cut = []
+    d.kill_connections("sshd", True)
+    assert d._connections is not None
+    monkeypatch.setattr(d._connections, "cut", lambda bans: cut.extend(ban.host for ban in bans))
+    d.attach("sshd", [setup.native(), setup.full(), setup.notice()], [ban("192.0.2.1")])
+    d.attach("web", [setup.native()])
+    setup.emit("192.0.2.2")
+    setup.emit("192.0.2.9", jail="web")
+    assert d.wait(10)
+    assert ["192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.2"] == sorted(cut)
+    d.kill_connections("sshd", False)
+    setup.emit("192.0.2.3")
+    assert d.wait(10)
+    assert 4 == len(cut)
+    d.kill_connections("web", True)
+    d.detach("web")
+    d.attach("web", [setup.native()], [ban("192.0.2.4", "web")])
+    assert d.wait(10)
+    assert 4 == len(cut)
