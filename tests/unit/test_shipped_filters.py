@@ -31,6 +31,7 @@ def build(name: str, options: tuple[tuple[str, str], ...]) -> FilterRules:
     return FilterRules(
         failregex=config.failregex,
         ignoreregex=config.ignoreregex,
+        successregex=config.successregex,
         prefregex=config.prefregex,
         maxlines=config.maxlines,
         datepattern=config.datepattern,
@@ -75,6 +76,8 @@ def test_sample(sample):
     result = match_in_order(sample)
     assert sample.matches == (result.status == "matched"), sample.line
     if not sample.matches:
+        success = "" if result.success is None else result.success.host
+        assert dict(sample.expected).get("success", "") == success, sample.line
         return
     (found,) = result.matches
     for key, value in sample.expected:

@@ -16,7 +16,7 @@ from banguard.config.report import Report
 from banguard.config.schema import FilterConfig, Place
 from banguard.errors import ConfigError
 
-_LISTS = ("failregex", "ignoreregex", "journalmatch")
+_LISTS = ("failregex", "ignoreregex", "successregex", "journalmatch")
 _Origins = list[tuple[Place, str]]
 
 
@@ -122,6 +122,7 @@ class FilterReader:
                 prefregex=texts.get("prefregex", ""),
                 failregex=table.parse_lines(texts.get("failregex", "")),
                 ignoreregex=table.parse_lines(texts.get("ignoreregex", "")),
+                successregex=table.parse_lines(texts.get("successregex", "")),
                 maxlines=self._maxlines(texts.get("maxlines"), places),
                 datepattern=texts["datepattern"] if texts.get("datepattern", "").strip() else None,
                 journalmatch=self._journalmatch(texts.get("journalmatch", ""), places),

@@ -58,6 +58,7 @@ class FilterConfig:
     prefregex: str = ""
     failregex: tuple[str, ...] = ()
     ignoreregex: tuple[str, ...] = ()
+    successregex: tuple[str, ...] = ()
     maxlines: int = 1
     datepattern: str | None = None
     journalmatch: tuple[tuple[str, ...], ...] = ()
@@ -164,6 +165,7 @@ class JailConfig:
     logencoding: str = "auto"
     logtimezone: str | None = None
     maxretry: int = 3
+    success_forgets: bool = False
     maxmatches: int = 5
     findtime: float = 600.0
     bantime: int = 600

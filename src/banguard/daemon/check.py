@@ -71,6 +71,7 @@ def _hazards(jail: JailConfig, rules: FilterRules) -> Iterator[Problem]:
         *prefix,
         *((f"failregex[{number}]", each) for number, each in enumerate(rules.failures)),
         *((f"ignoreregex[{number}]", each) for number, each in enumerate(rules.ignores)),
+        *((f"successregex[{number}]", each) for number, each in enumerate(rules.successes)),
     ):
         if not (pattern.explodes or pattern.unbounded):
             continue

@@ -49,6 +49,7 @@ def make_rules(config: JailConfig, *, journal: bool) -> FilterRules:
         return FilterRules(
             failregex=rules.failregex,
             ignoreregex=rules.ignoreregex,
+            successregex=rules.successregex if config.success_forgets else None,
             prefregex=rules.prefregex,
             maxlines=rules.maxlines,
             datepattern=rules.datepattern,
@@ -97,6 +98,7 @@ def _place_of(config: JailConfig, pattern: str) -> tuple[str, int] | None:
     candidates: list[tuple[str, str]] = [
         *((f"failregex[{number}]", text) for number, text in enumerate(rules.failregex)),
         *((f"ignoreregex[{number}]", text) for number, text in enumerate(rules.ignoreregex)),
+        *((f"successregex[{number}]", text) for number, text in enumerate(rules.successregex)),
         ("prefregex", rules.prefregex),
         ("datepattern", rules.datepattern or ""),
         ("logtimezone", config.logtimezone or ""),

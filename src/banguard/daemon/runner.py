@@ -334,7 +334,7 @@ class DateOf:
         """Return epoch seconds, None when the line has no date."""
         if self._rules is None:
             bare = replace(
-                self._config, filter=replace(self._config.filter, failregex=(), ignoreregex=(), prefregex="")
+                self._config, filter=replace(self._config.filter, failregex=(), ignoreregex=(), successregex=(), prefregex="")
             )
             self._rules = make_rules(bare, journal=False)
         return self._rules.date(line, self._clock.now()).time
@@ -359,6 +359,8 @@ def _rules_differ(old: JailConfig, new: JailConfig) -> bool:
         return (
             rules.failregex,
             rules.ignoreregex,
+            rules.successregex,
+            config.success_forgets,
             rules.prefregex,
             rules.maxlines,
             rules.datepattern,

@@ -239,6 +239,8 @@ class Jail:
                     self._failure(match, at, now, dated)
         elif result.status == "ignored":
             self._ignored += 1
+        elif result.success is not None:
+            self._forgive(result.success)
 
     def _undated(self, log: str, block: bytes, start: int, now: float, *, live: bool) -> float | None:
         """Return the time of a matching line without a date."""
@@ -290,6 +292,13 @@ class Jail:
             if address is not None and address != match.id:
                 data["ip"] = address
         self._found(match.id, min(at, now), match.lines, data, dated.line)
+
+    def _forgive(self, success: Match) -> None:
+        """Forget the failures of a host that gained access (`success.forgets`)."""
+        for host in self._resolve(success.id) if success.kind == "name" else (success.id,):
+            counted, _ = self._by_prefix(host, {})
+            if self._counter.forget(counted):
+                logger.info("[%s] Forget failures of %s: a login succeeded", self.name, printable(counted))
 
     def _resolve(self, name: str) -> tuple[str, ...]:
         address = netaddr.canonical(name)

@@ -101,7 +101,7 @@ def wanted(rules: FilterRules, encoding: str, *, counting: bool = False) -> Want
     if rules.maxlines > 1:
         return None
     cut = _cut_of([each.regex for each in rules.detector.templates])
-    any_of = _needles(rules.failures, encoding, cut=cut)
+    any_of = _needles([*rules.failures, *rules.successes], encoding, cut=cut)
     if any_of is not None and rules.ignores_first:
         ignoring = _needles(rules.ignores, encoding, cut=cut)
         any_of = None if ignoring is None else any_of | ignoring

@@ -83,7 +83,8 @@ class LineResult(NamedTuple):
     `matched`: it is a failure (*matches*); `nofail`: a failregex matched, but it only feeds its session; `ignored`: an
     ignoreregex matched; `missed`: nothing matched. *rule* is the number (from 1) of the failregex that decided, 0 when
     none; *rules* are the numbers of all that matched, more than one only with `check_all`. *rejected* is the text that
-    stood where an address must, when it was none: such a match does not count.
+    stood where an address must, when it was none: such a match does not count. *success* is who gained access by this
+    line, with status `nofail`, where the rules were made to tell that.
     """
 
     status: Status
@@ -91,6 +92,7 @@ class LineResult(NamedTuple):
     rule: int = 0
     rules: tuple[int, ...] = ()
     rejected: str = ""
+    success: Match | None = None
 
 
 # The same attackers come again and again; an address is read in 60 ns then, instead of 2 µs.
@@ -109,12 +111,13 @@ class FilterRules:
 
     Sessions, the window of multi-line rules, the order of date templates and the last date are state: one instance per
     jail, lines in order, not thread-safe. *usedns* `no` makes <HOST> match addresses only, `raw` leaves hosts as they
-    stand; other values make names `Match`es of kind `name`. *maxlines* above 1 matches over the last lines together.
+    stand; other values make names `Match`es of kind `name`. *successregex* are regexes of lines that tell that access
+    was gained; unless it is None, that is told (`LineResult.success`), also by sessions (`mlfgained`). *maxlines* above 1 matches over the last lines together.
     *timezone* is that of dates that name none (None: local time). *any_year* lets dates from 1900 on pass, for the
     tester. *journal* says that lines come with their time: `date` then never looks for one in the text. Raise
     PatternError when a regex or the date pattern cannot be used; its `pattern` is the text as the user wrote it.
 
-    `prefix`, `failures` and `ignores` are the compiled regexes with their hits, `detector` is the date detector with
+    `prefix`, `failures`, `ignores` and `successes` are the compiled regexes with their hits, `detector` is the date detector with
     its templates, `sessions` has the number of sessions lost, `given_up` counts the lines that were made to keep the
     matcher busy: they are missed.
     """
@@ -124,6 +127,7 @@ class FilterRules:
         *,
         failregex: Sequence[str],
         ignoreregex: Sequence[str] = (),
+        successregex: Sequence[str] | None = None,
         prefregex: str = "",
         maxlines: int = 1,
         datepattern: str | None = None,
@@ -137,8 +141,10 @@ class FilterRules:
         self.prefix: Pattern | None = compile_pattern(prefregex, names=names) if prefregex else None
         self.failures = tuple(compile_pattern(text, names=names, multiline=several) for text in failregex)
         self.ignores = tuple(compile_pattern(text, names=names) for text in ignoreregex)
+        self.successes = tuple(compile_pattern(text, names=names) for text in successregex or ())
+        self._tells_success = successregex is not None
         before = self.prefix.groups if self.prefix is not None else frozenset()
-        for pattern in self.failures:
+        for pattern in (*self.failures, *self.successes):
             if not ID_GROUPS & (pattern.groups | before):
                 raise PatternError(f"No failure-id group in {pattern.text!r}", pattern=pattern.text)
         self.detector = DateDetector(datepattern, timezone=timezone, any_year=any_year)
@@ -271,6 +277,8 @@ class FilterRules:
                 continue
             result = self._conclude(data, (dated.line,), at, number)
             return self._check_others(result, subject, finders) if check_all and result.rule else result
+        if self.successes:
+            return self._succeed(subject, opening, dated, at, rejected)
         return LineResult("missed", rejected=rejected) if rejected else _MISSED
 
     def _match_any(self, whole: str, dated: DatedLine, at: float | None, *, check_all: bool) -> LineResult:
@@ -312,19 +320,34 @@ class FilterRules:
             if not (check_all and result.rule):
                 return result
             return self._check_others(result, subject, tuple(enumerate((each.find_long for each in self.failures), 1)))
+        return self._succeed(subject, opening, dated, at, rejected)
+
+    def _succeed(
+        self, subject: str, opening: Found | None, dated: DatedLine, at: float | None, rejected: str
+    ) -> LineResult:
+        """Say of a line that is no failure whether somebody gained access."""
+        for pattern in self.successes:
+            found = pattern.find_long(subject)
+            if found is not None:
+                identity = self._identify(data := self._over(pattern, found, opening))
+                if identity is not None and not _no_address(data):
+                    pattern.hits += 1
+                    return LineResult("nofail", success=Match(*identity, at, _texts(data), (dated.line,), 0))
         return LineResult("missed", rejected=rejected) if rejected else _MISSED
 
     def _is_safe(self, length: int) -> bool:
         """Tell whether `re` can be let loose on a line of that *length*; find that out when first asked."""
         if not self._is_assessed:
-            patterns = [*self.failures, *self.ignores, *([] if self.prefix is None else [self.prefix])]
+            patterns = [*self.failures, *self.ignores, *self.successes, *([] if self.prefix is None else [self.prefix])]
             self._short = min((pattern.limit for pattern in patterns), default=SHORT)
             self._is_assessed = True
         return length <= self._short
 
     def _data(self, number: int, found: Found, opening: Found | None) -> dict[str, object]:
+        return self._over(self.failures[number - 1], found, opening)
+
+    def _over(self, pattern: Pattern, found: Found, opening: Found | None) -> dict[str, object]:
         """Return the groups of a match laid over those of the prefregex, also where they caught nothing."""
-        pattern = self.failures[number - 1]
         data: dict[str, object] = pattern.data(found) if pattern.merges else found.groupdict()  # type: ignore[assignment]
         if opening is None or self.prefix is None:
             return data
@@ -372,7 +395,12 @@ class FilterRules:
             failure = self.sessions.add(session, data, lines[0] if len(lines) == 1 else "\n".join(lines), at)
             if failure is None:
                 self.failures[rule - 1].hits += 1
-                return self._quiet[rule - 1]
+                quiet = self._quiet[rule - 1]
+                if self._tells_success and data.get("mlfgained"):
+                    identity = self._identify(data)
+                    if identity is not None:
+                        return quiet._replace(success=Match(*identity, at, _texts(data), lines, 0))
+                return quiet
             data, lines = failure
         identity = self._identify(data)
         if identity is None:
@@ -427,6 +455,11 @@ class FilterRules:
                 self.failures[number - 1].hits += 1
                 rules = (*rules, number)
         return result if rules is result.rules else result._replace(rules=rules)
+
+
+def _texts(data: Mapping[str, object]) -> dict[str, str | None]:
+    """Return groups as texts; compound ones are values of their own until here."""
+    return {name: None if value is None else str(value) for name, value in data.items()}
 
 
 def _no_address(data: Mapping[str, object]) -> str:
