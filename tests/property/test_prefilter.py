@@ -31,6 +31,7 @@ def rules_of(directory: str, name: str, options: dict[str, str], **more) -> Filt
     return FilterRules(
         failregex=chosen.failregex,
         ignoreregex=chosen.ignoreregex,
+        successregex=chosen.successregex,
         prefregex=chosen.prefregex,
         maxlines=chosen.maxlines,
         datepattern=chosen.datepattern,

@@ -246,7 +246,7 @@ def test_a_full_set_is_an_alarm_and_not_silence(firewall):
     eventually(lambda: firewall.stats().failed, what="the failure shows")
     assert "192.0.2.4" in firewall.stats().failed
     assert firewall.stats().last_error.startswith("the set is full")
-    assert ["the set is full"] == [fact.message[:15] for fact in firewall.facts]
+    eventually(lambda: ["the set is full"] == [fact.message[:15] for fact in firewall.facts], what="one alarm")
     firewall.worker.put("sshd", BanChange(Change.UNBAN, ban("192.0.2.1")))
     eventually(lambda: firewall.stats().applied == {"192.0.2.2", "192.0.2.3", "192.0.2.4"}, what="it moves up")
     assert ({}, "") == (firewall.stats().failed, firewall.stats().last_error)

@@ -240,7 +240,9 @@ JAIL_OPTIONS: Mapping[str, Option] = _table(
     Option("datepattern", parse_text, None, "form of the date"),
     Option("journalmatch", parse_journalmatch, (), "entries of the journal to read"),
     Option("maxretry", parse_int, 3, "failures within findtime that lead to a ban", "maxretry"),
-    Option("success.forgets", parse_bool, False, "a successful login makes a host's failures forgotten", "success_forgets"),
+    Option(
+        "success.forgets", parse_bool, False, "a successful login makes a host's failures forgotten", "success_forgets"
+    ),
     Option("maxmatches", parse_int, 5, "matched lines kept per host", "maxmatches"),
     Option("findtime", parse_seconds, 600.0, "time in which failures count together", "findtime"),
     Option("bantime", parse_bantime, 600, "length of a ban, -1 for ever", "bantime"),
@@ -295,7 +297,16 @@ JAIL_OPTIONS: Mapping[str, Option] = _table(
 )
 
 # Those a filter file has; a jail may have them as well.
-FILTER_OPTIONS = ("usedns", "prefregex", "maxlines", "failregex", "ignoreregex", "successregex", "datepattern", "journalmatch")
+FILTER_OPTIONS = (
+    "usedns",
+    "prefregex",
+    "maxlines",
+    "failregex",
+    "ignoreregex",
+    "successregex",
+    "datepattern",
+    "journalmatch",
+)
 
 # Commands and settings an action file has in [Definition].
 ACTION_OPTIONS: Mapping[str, Option] = _table(

@@ -334,7 +334,8 @@ class DateOf:
         """Return epoch seconds, None when the line has no date."""
         if self._rules is None:
             bare = replace(
-                self._config, filter=replace(self._config.filter, failregex=(), ignoreregex=(), successregex=(), prefregex="")
+                self._config,
+                filter=replace(self._config.filter, failregex=(), ignoreregex=(), successregex=(), prefregex=""),
             )
             self._rules = make_rules(bare, journal=False)
         return self._rules.date(line, self._clock.now()).time

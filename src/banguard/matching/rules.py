@@ -112,14 +112,15 @@ class FilterRules:
     Sessions, the window of multi-line rules, the order of date templates and the last date are state: one instance per
     jail, lines in order, not thread-safe. *usedns* `no` makes <HOST> match addresses only, `raw` leaves hosts as they
     stand; other values make names `Match`es of kind `name`. *successregex* are regexes of lines that tell that access
-    was gained; unless it is None, that is told (`LineResult.success`), also by sessions (`mlfgained`). *maxlines* above 1 matches over the last lines together.
-    *timezone* is that of dates that name none (None: local time). *any_year* lets dates from 1900 on pass, for the
-    tester. *journal* says that lines come with their time: `date` then never looks for one in the text. Raise
-    PatternError when a regex or the date pattern cannot be used; its `pattern` is the text as the user wrote it.
+    was gained; unless it is None, that is told (`LineResult.success`), also by sessions (`mlfgained`). *maxlines* above
+    1 matches over the last lines together. *timezone* is that of dates that name none (None: local time). *any_year*
+    lets dates from 1900 on pass, for the tester. *journal* says that lines come with their time: `date` then never
+    looks for one in the text. Raise PatternError when a regex or the date pattern cannot be used; its `pattern` is the
+    text as the user wrote it.
 
-    `prefix`, `failures`, `ignores` and `successes` are the compiled regexes with their hits, `detector` is the date detector with
-    its templates, `sessions` has the number of sessions lost, `given_up` counts the lines that were made to keep the
-    matcher busy: they are missed.
+    `prefix`, `failures`, `ignores` and `successes` are the compiled regexes with their hits, `detector` is the date
+    detector with its templates, `sessions` has the number of sessions lost, `given_up` counts the lines that were made
+    to keep the matcher busy: they are missed.
     """
 
     def __init__(

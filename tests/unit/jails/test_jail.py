@@ -31,7 +31,11 @@ class Bench:
         self.facts = []
         self.offset = 0
         self.offences = {}
-        rules = {key: options.pop(key) for key in ("ignoreregex", "maxlines", "datepattern") if key in options}
+        rules = {
+            key: options.pop(key)
+            for key in ("ignoreregex", "successregex", "maxlines", "datepattern")
+            if key in options
+        }
         ignoreip = options.pop("ignoreip", ())
         command = options.pop("run_check", None)
         self.config = JailConfig(name="test", **{"maxretry": 3, "findtime": 600.0, **options})
@@ -501,3 +505,32 @@ def test_offences_decay(bench):
     jail.offences["192.0.2.1"] = (2, jail.clock.now() - 100)
     jail.feed(jail.line())
     assert ["192.0.2.1"] == [decision.host for decision in jail.decisions()]
+
+
+def test_a_login_makes_failures_forgotten(bench, caplog):
+    """Who logs in begins anew, of a counted network too; others do not, and without failures nothing is said."""
+    caplog.set_level(logging.INFO)
+    jail = bench(successregex=["^ welcome <HOST>$"], prefix=BanPrefix(ipv6=64))
+    jail.feed(jail.line("welcome 192.0.2.1"))
+    jail.feed(*[jail.line(f"failed {host}") for host in ("192.0.2.1", "192.0.2.2", "2001:db8::1") for _ in range(2)])
+    jail.feed(jail.line("welcome 192.0.2.1"), jail.line("welcome 2001:db8::2"))
+    jail.feed(*[jail.line(f"failed {host}") for host in ("192.0.2.1", "192.0.2.2", "2001:db8::3")])
+    assert ["192.0.2.2"] == [decision.host for decision in jail.decisions()]
+    assert [f"[test] Forget failures of {host}: a login succeeded" for host in ("192.0.2.1", "2001:db8::/64")] == [
+        message for message in logged(caplog) if "Forget" in message
+    ]
+
+
+def test_a_login_of_a_session_makes_failures_forgotten(bench):
+    """A session that gains access counts as a login, for rules that were made to tell that."""
+    for success, banned in (((), []), (None, ["192.0.2.1"])):
+        jail = bench(
+            maxretry=2,
+            successregex=success,
+            failregex=[
+                "^ s<F-MLFID>\\d+</F-MLFID> failed <HOST>$",
+                "^ s<F-MLFID>\\d+</F-MLFID> <F-MLFGAINED>welcome</F-MLFGAINED> <HOST>$",
+            ],
+        )
+        jail.feed(*map(jail.line, ("s1 failed 192.0.2.1", "s1 welcome 192.0.2.1", "s2 failed 192.0.2.1")))
+        assert banned == [decision.host for decision in jail.decisions()]

@@ -360,3 +360,23 @@ def test_any_line_gets_a_verdict(lines, usedns, maxlines):
         result = tried.match(dated, tried.time_of(dated), check_all=True)
         assert result.status in {"matched", "nofail", "missed"}
         assert (result.status == "matched") == bool(result.matches)
+
+
+@pytest.mark.parametrize("end", ["", " " * 70_000], ids=["a line", "a long line"])
+def test_success_is_told_where_it_is_asked_for(end):
+    """A line of `successregex` is no failure and names who gained access; failures go first, no address is nobody."""
+    tried = rules(
+        "^ bad <HOST>$", successregex=[r"^ (?:good|bad) (?:<F-USER>[a-z]+</F-USER> )?<HOST>\s*$"], usedns="no"
+    )
+    result = judge(tried, "good joe 192.0.2.1" + end)
+    assert result.success is not None
+    assert ("nofail", 0, "192.0.2.1", "joe") == (
+        result.status, result.rule, result.success.host, result.success.user
+    )  # fmt: skip
+    failed = judge(tried, "bad 192.0.2.1")
+    assert ("matched", None) == (failed.status, failed.success)
+    nobody = judge(tried, "good joe 192.0.2.999" + end)
+    assert ("missed", None) == (nobody.status, nobody.success)
+    assert "missed" == judge(rules("^ bad <HOST>$"), "good joe 192.0.2.1" + end).status
+    with pytest.raises(PatternError, match="No failure-id group"):
+        rules("^bad <HOST>$", successregex=["^good"])
