@@ -8,13 +8,17 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 
 import pytest
 
 from banguard import run
-from banguard.actions.base import NATIVE_ACTIONS, Step, native_action
+from banguard.actions.base import NATIVE_ACTIONS, Step, TellsSenders, native_action
+from banguard.actions.nftables import NftablesAction as NATIVE_NFT
+from banguard.actions.senders import WATCH
+from banguard.errors import ActionError
 from banguard.model import Ban
 from support.machine import Namespace, why_not
 
@@ -418,3 +422,87 @@ def test_forgetting_a_member_leaves_what_is_there(firewall):
     assert firewall.held("sshd/nft") in (held, set())
     join(firewall, "192.0.2.2")
     assert {"192.0.2.2"} == firewall.held("sshd/nft")
+
+
+def test_who_can_tell_senders():
+    """The firewalls that count packets; the test below tries them."""
+    assert {"nftables", "iptables", "ipset", "firewalld"} == {
+        name for name in NATIVE_ACTIONS if hasattr(native_action(name), "senders")
+    }
+
+
+SEND = """\
+import socket, sys
+for source in sys.argv[1:]:
+    six = ":" in source
+    with socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM) as sending:
+        sending.bind((source, 0))
+        sending.sendto(b"x", ("::1" if six else "127.0.0.1", 9))
+"""
+
+
+@pytest.mark.parametrize("firewall", ["nftables", "iptables", "ipset"], indirect=True)
+def test_who_still_sends(firewall):
+    """Told by real packets: of addresses and networks of both families, after each change of what is banned."""
+    made, machine = firewall.made, firewall.machine
+    assert isinstance(made, TellsSenders)
+    machine.run("ip", "addr", "add", "2001:db8::5/128", "dev", "lo")
+    machine.run("ip", "addr", "add", "2001:db8:1::5/128", "dev", "lo")
+    keys = ["127.0.0.5", "127.0.0.6", "2001:db8::5", "127.0.1.0/24", "2001:db8:1::/48", "127.0.2.0/24"]
+    wanted = {"name": "sshd", "type": "allports", "protocol": "all", "blocktype": "DROP", WATCH: "60"}
+    if isinstance(made, NATIVE_NFT):
+        wanted["blocktype"] = "drop"
+    member = "sshd/nft"
+
+    def send(*sources):
+        machine.run(sys.executable, "-S", "-c", SEND, *sources)
+
+    def senders():
+        return {key: at for key, at in made.senders(member, time.time()).items() if key in keys}
+
+    made.join(member, wanted, [ban(key) for key in keys], time.time())
+    assert made.check()
+    assert {} == senders()
+    began = time.time()
+    send("127.0.0.5", "2001:db8::5", "127.0.1.7", "2001:db8:1::5", "127.0.0.9")
+    ended = time.time()
+    first = senders()
+    assert {"127.0.0.5", "2001:db8::5", "127.0.1.0/24", "2001:db8:1::/48"} == first.keys()
+    assert all(began - 1 <= at <= time.time() for at in first.values())
+    assert all(at <= ended + 1 for at in senders().values())  # told again or not: no later packet is made up
+    made.apply([step(key, old=ban(key), new=ban(key, 900.0)) for key in keys], time.time())
+    time.sleep(1.1)
+    later = time.time()
+    send("127.0.0.5", "127.0.1.7")
+    assert {"127.0.0.5", "127.0.1.0/24"} == {key for key, at in senders().items() if at > later - 0.5}
+    made.rebuild({member: [ban(key) for key in keys]}, time.time())
+    send("127.0.0.6")
+    assert ["127.0.0.6"] == list(senders())
+    made.apply([step("127.0.0.6", old=ban("127.0.0.6"))], time.time())
+    machine.run("nft", "flush", "ruleset")
+    if isinstance(made, NATIVE_NFT):
+        with pytest.raises(ActionError):
+            made.senders(member, time.time())
+    made.leave(member)
+
+
+def test_a_full_memory_of_senders_opens_no_door():
+    """With no room for another sender, its packets are blocked all the same."""
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    firewall = Nftables()
+    try:
+        wanted = {"name": "sshd", "type": "allports", "protocol": "all", "blocktype": "drop", WATCH: "60"}
+        firewall.made.join("m", wanted, [ban("127.0.0.5"), ban("127.0.0.6")], time.time())
+        script = "flush chain inet banguard ban-sshd; delete set inet banguard seen4-sshd\n"
+        script += "add set inet banguard seen4-sshd { type ipv4_addr; flags dynamic, timeout; timeout 99s; size 1; }\n"
+        rules = ["ip saddr @addr4-sshd update @seen4-sshd { ip saddr }", "ip saddr @addr4-sshd counter drop"]
+        script += "".join(f"add rule inet banguard ban-sshd {rule}\n" for rule in rules)
+        firewall.machine.run("nft", "-f", "-", text=script)
+        firewall.machine.run(sys.executable, "-S", "-c", SEND, "127.0.0.5", "127.0.0.6")
+        assert (
+            "counter packets 2 " in firewall.machine.run("nft", "list", "chain", "inet", "banguard", "ban-sshd").stdout
+        )
+    finally:
+        firewall.close()

@@ -7,8 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from banguard import netaddr
-from banguard.actions.base import NOTICE, ActionStats, FirewallAction, FullError, Step, TooLargeError, UnavailableError
+from banguard.actions.base import (
+    NOTICE,
+    ActionStats,
+    FirewallAction,
+    FullError,
+    Heard,
+    Step,
+    TellsSenders,
+    TooLargeError,
+    UnavailableError,
+)
 from banguard.actions.batch import DesiredState, backoff, by_address
+from banguard.actions.senders import watch_of
 from banguard.actions.worker import StartThread, Worker, start_thread
 from banguard.clock import Clock
 from banguard.errors import ActionError
@@ -24,7 +35,19 @@ _TOLD_LOSSES = 4
 class _Member:
     """One action of one jail in a backend."""
 
-    __slots__ = ("action", "done", "errors", "jail", "joined", "last_error", "leaving", "properties", "state")
+    __slots__ = (
+        "action",
+        "deaf",
+        "done",
+        "errors",
+        "jail",
+        "joined",
+        "last_error",
+        "leaving",
+        "next_reading",
+        "properties",
+        "state",
+    )
 
     def __init__(self, member: str, jail: str, action: str, properties: Mapping[str, str]) -> None:
         self.jail = jail
@@ -36,6 +59,8 @@ class _Member:
         self.done = 0
         self.errors = 0
         self.last_error = ""
+        self.next_reading = float("inf")  # of who still sends
+        self.deaf = ""  # why the last reading failed
 
 
 class BackendWorker(Worker):
@@ -51,14 +76,20 @@ class BackendWorker(Worker):
         start_thread: StartThread = start_thread,
         check_every: float | None = None,
         enforced: Callable[[Sequence[Ban]], None] = lambda _: None,
+        heard: Heard = lambda *_: None,
     ) -> None:
-        """*enforced* is told, in the worker's thread, of bans that began to be held; it must not block."""
+        """
+        *enforced* is told, in the worker's thread, of bans that began to be held; it must not block.
+
+        *heard* is told now and then which banned hosts still send (members with the property `WATCH`).
+        """
         super().__init__(name, clock=clock, publish=publish, start_thread=start_thread)
         self._backend = backend
         self._members: dict[str, _Member] = {}
         self._chunk = backend.chunk
         self._check_every = check_every
         self._enforced = enforced
+        self._heard = heard
         self._next_check = self._next_look = float("inf")
         if check_every is not None:
             self._look_every = min(check_every, backend.look_every)
@@ -166,6 +197,7 @@ class BackendWorker(Worker):
     def _delay(self) -> float | None:
         now = self._clock.monotonic()
         look = min(self._next_check, self._next_look)
+        look = min([look, *(entry.next_reading for entry in self._members.values() if entry.joined)])
         delays = [max(0.0, look - now)] if self._members and look != float("inf") else []
         pause = max(0.0, self._not_before - now)
         if self._broken:
@@ -188,6 +220,10 @@ class BackendWorker(Worker):
             self._next_check = float("inf") if self._check_every is None else now + self._check_every
             if self._stands():
                 self._check()
+        with self._lock:
+            curious = [(member, entry) for member, entry in self._members.items() if now >= entry.next_reading]
+        for member, entry in curious:
+            self._listen(member, entry, now)
         if now < self._not_before:
             return
         if self._broken:
@@ -201,6 +237,25 @@ class BackendWorker(Worker):
         if steps:
             self._apply(steps)
 
+    def _listen(self, member: str, entry: _Member, now: float) -> None:
+        """Find out who still sends; nobody is told of when that fails, and bans end at their time."""
+        entry.next_reading = now + watch_of(entry.properties)
+        if self._broken or not entry.joined or entry.leaving or not isinstance(self._backend, TellsSenders):
+            return
+        try:
+            senders = self._backend.senders(member, self._clock.now())
+        except ActionError as error:
+            if entry.deaf != str(error):
+                entry.deaf = str(error)
+                logger.warning("[%s] Action '%s' cannot tell who still sends: %s", entry.jail, entry.action, error)
+            return
+        entry.deaf = ""
+        with self._lock:
+            hosts = {host: at for key, at in senders.items() for host in entry.state.hosts_of(key)}
+            held = entry.state.applied
+        if held:
+            self._heard(entry.jail, hosts)
+
     def _stands(self) -> bool:
         return not self._broken and any(entry.joined for entry in self._members.values())
 
@@ -212,6 +267,8 @@ class BackendWorker(Worker):
             steps = entry.state.take_all()
         # Should it fail, the backend knows the member all the same; the next rebuild includes it.
         entry.joined = True
+        watch = watch_of(entry.properties)
+        entry.next_reading = self._clock.monotonic() + watch if watch else float("inf")
         bans = [step.new for step in steps if step.new is not None]
         self._build(
             [(entry, steps)],

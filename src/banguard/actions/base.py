@@ -18,10 +18,10 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from banguard.clock import Clock
-from banguard.config.schema import ActionConfig
+from banguard.config.schema import ActionConfig, ActionKind
 from banguard.errors import ActionError
 from banguard.model import Ban, Change
 
@@ -133,6 +133,9 @@ class History(Protocol):
 ReverseLookup = Callable[[str], str | None]
 """Address → host name from the DNS, None when there is none. May be slow."""
 
+Heard = Callable[[str, Mapping[str, float]], None]
+"""Jail, and its banned hosts from which packets still come, with the time of the last one (maybe none); may wait."""
+
 JailNumbers = Callable[[str], Mapping[str, int]]
 """Jail → `banned`, `banned_total`, `found`, `found_total` at present."""
 
@@ -191,6 +194,19 @@ class FirewallAction(Protocol):
 
     def forget(self, member: str) -> None:
         """Drop the member from memory and leave the firewall as it is (bans are to outlive the server)."""
+        ...
+
+
+@runtime_checkable
+class TellsSenders(Protocol):
+    """What a firewall action can do besides, where the firewall counts packets: see `banguard.actions.senders`."""
+
+    def senders(self, member: str, now: float) -> Mapping[str, float]:
+        """
+        Return the keys of *member* from which packets came since the last call, and when (wall clock) the last one did.
+
+        Of addresses that are not banned something may be told, too. Asked for members with the property `WATCH` only.
+        """
         ...
 
 
@@ -294,6 +310,13 @@ def native_action(name: str) -> type[FirewallAction]:
     except (ImportError, AttributeError) as error:
         raise ActionError(f"native action {name!r} cannot be loaded: {error}") from error
     return found
+
+
+def tells_senders(config: ActionConfig) -> bool:
+    """Tell whether an action can say from which banned hosts packets still come."""
+    if config.kind is not ActionKind.NATIVE or config.native in NATIVE_NOTIFICATIONS:
+        return False
+    return hasattr(native_action(config.native), "senders")
 
 
 def _entry_point(name: str) -> str | None:

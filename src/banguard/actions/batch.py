@@ -285,6 +285,11 @@ class DesiredState:
             hosts.update(holders if holders is not None else (ban.host,))
         return frozenset(hosts)
 
+    def hosts_of(self, key: str) -> tuple[str, ...]:
+        """Return the hosts whose bans the action holds under *key*."""
+        ban = self._applied.get(key)
+        return () if ban is None else tuple(self._holders.get(key, (ban.host,)))
+
     def failures(self) -> MappingProxyType[str, str]:
         """Return host → message for what failed and is not yet done."""
         return MappingProxyType({failure.ban.host: failure.message for failure in self._failures.values()})

@@ -14,6 +14,7 @@ from banguard.actions.backend_worker import BackendWorker
 from banguard.actions.base import (
     ActionStats,
     FirewallAction,
+    Heard,
     History,
     JailAction,
     JailNumbers,
@@ -144,6 +145,7 @@ class Dispatcher:
         history: History | None = None,
         reverse_lookup: ReverseLookup | None = None,
         jail_numbers: JailNumbers | None = None,
+        heard: Heard = lambda *_: None,
         allow_ipv6: bool = True,
         start_thread: StartThread = start_thread,
         check_every: float | None = 60.0,
@@ -153,6 +155,7 @@ class Dispatcher:
         self._history = history
         self._reverse_lookup = reverse_lookup
         self._jail_numbers = jail_numbers
+        self._heard = heard
         self._allow_ipv6 = allow_ipv6
         self._start_thread = start_thread
         self._check_every = check_every
@@ -413,6 +416,7 @@ class Dispatcher:
                 start_thread=self._start_thread,
                 check_every=self._check_every,
                 enforced=self._is_in_force,
+                heard=self._heard,
             )
         return worker
 

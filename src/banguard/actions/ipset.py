@@ -9,11 +9,13 @@ until banguard takes them out. A change is one `ipset restore`. See ipset(8).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from banguard import netaddr, run
 from banguard.actions.base import Step
+from banguard.actions.senders import Counters, watch_of
 from banguard.actions.xtables import LISTING, TIMEOUT, Chains, Runner, Spec, Tables, checked, error_of, is_ahead
 from banguard.errors import ActionError
 from banguard.model import Ban
@@ -27,6 +29,10 @@ MAXELEM = 65_536
 """Members of a set when nobody says otherwise, as in ipset itself."""
 
 _KINDS = {4: "inet", 6: "inet6"}
+_HALVES = ("0.0.0.0/1", "128.0.0.0/1")
+"""What stands for all of IPv4, which ipset takes in no other way."""
+
+_COUNTED = re.compile(r"^add \S+ (\S+) .*?packets (\d+)", re.ASCII | re.MULTILINE)
 
 
 class RulesOfSets(Protocol):
@@ -66,6 +72,8 @@ class IpsetAction:
         self._run = runner
         self._chains: RulesOfSets = Chains(Tables(runner), self._rules) if chains is None else chains
         self._sizes: dict[str, int] = {}
+        self._watched: set[str] = set()  # members whose sets count packets
+        self._counters = Counters()
 
     @classmethod
     def place(cls, properties: Mapping[str, str]) -> str:
@@ -78,6 +86,7 @@ class IpsetAction:
         """Raise ActionError naming the option when *properties* cannot be used."""
         Spec.of(properties)
         _size(properties)
+        watch_of(properties)
 
     def join(self, member: str, properties: Mapping[str, str], bans: Sequence[Ban], now: float) -> None:
         """Add the member, or replace it."""
@@ -87,6 +96,9 @@ class IpsetAction:
         if before is not None:
             self._remove(before)
         self._sizes[member] = size
+        self._watched.discard(member)
+        if watch_of(properties):
+            self._watched.add(member)
         self._chains.specs[member] = spec  # should it fail, the next rebuild knows it
         self._build(member, spec, bans, now)
 
@@ -106,6 +118,7 @@ class IpsetAction:
         for step in steps:
             address = checked(step.key)
             name = _set_of(self._chains.specs[step.member], address)
+            self._counters.restart(step.member, (address,))
             if step.new is not None and is_ahead(step.new, now):
                 lines += _addition(name, address, step.new.until, now)
             else:
@@ -116,6 +129,18 @@ class IpsetAction:
         """Build the sets and chains of all members anew."""
         for member, spec in list(self._chains.specs.items()):
             self._build(member, spec, bans.get(member, ()), now)
+
+    def senders(self, member: str, now: float) -> Mapping[str, float]:
+        """Return whose packet counter moved since the last reading."""
+        counts: dict[str, int] = {}
+        for family in self._chains.tables.families:
+            for name in sets_of(self._chains.specs[member], family):
+                listed = self._call(["ipset", "list", name, "-o", "save"])
+                if not listed.succeeded:
+                    raise error_of(listed)
+                for address, packets in _COUNTED.findall(listed.stdout.decode("ascii", "replace")):
+                    counts["0.0.0.0/0" if address in _HALVES else address] = int(packets)
+        return dict.fromkeys(self._counters.moved(member, counts), now)
 
     def changed(self) -> bool:
         """Tell whether somebody else may have changed the rules, or destroyed a set."""
@@ -141,10 +166,13 @@ class IpsetAction:
     # ---- inside
 
     def _build(self, member: str, spec: Spec, bans: Sequence[Ban], now: float) -> None:
+        self._counters.restart(member)
         lines = []
         for family in self._chains.tables.families:
             for name, kind in zip(sets_of(spec, family), ("hash:ip", "hash:net"), strict=True):
                 options = f"family {_KINDS[family]} timeout 0 maxelem {self._sizes[member]}"
+                if member in self._watched:
+                    options += " counters"
                 lines += [f"create {name} {kind} {options}", f"flush {name}"]
         families = self._chains.tables.families
         for ban in bans:
@@ -181,7 +209,7 @@ def _addition(name: str, address: str, until: float | None, now: float) -> list[
     seconds = 0 if until is None else max(1, math.ceil(until - now))
     if seconds > LONGEST:
         seconds = 0
-    halves = ("0.0.0.0/1", "128.0.0.0/1") if address == "0.0.0.0/0" else (address,)
+    halves = _HALVES if address == "0.0.0.0/0" else (address,)
     # A member that is there keeps its timeout unless it is taken out before.
     return [line for half in halves for line in (f"del {name} {half}", f"add {name} {half} timeout {seconds}")]
 

@@ -8,14 +8,18 @@ own: those that a killed server leaves are replaced at its next start. See iptab
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from banguard import netaddr, run
 from banguard.actions.base import Step
+from banguard.actions.senders import Counters, watch_of
 from banguard.actions.xtables import Chains, Runner, Spec, Tables, checked, is_ahead
 from banguard.model import Ban
 
 CHUNK = 2000
+
+_COUNTED = re.compile(r"^-A \S+ -s (\S+) -c (\d+) ", re.ASCII | re.MULTILINE)
 
 
 class IptablesAction:
@@ -28,6 +32,7 @@ class IptablesAction:
         del properties
         self._chains = Chains(Tables(runner), self._rules)
         self._bans: dict[str, dict[str, None]] = {}
+        self._counters = Counters()
 
     @classmethod
     def place(cls, properties: Mapping[str, str]) -> str:
@@ -39,6 +44,7 @@ class IptablesAction:
     def verify(cls, properties: Mapping[str, str]) -> None:
         """Raise ActionError naming the option when *properties* cannot be used."""
         Spec.of(properties)
+        watch_of(properties)
 
     def join(self, member: str, properties: Mapping[str, str], bans: Sequence[Ban], now: float) -> None:
         """Add the member, or replace it."""
@@ -47,6 +53,7 @@ class IptablesAction:
         if before is not None:
             self._chains.remove(before)
         self._bans[member] = _addresses(bans, now)
+        self._counters.restart(member)
         self._chains.specs[member] = spec  # should it fail, the next rebuild knows it
         self._chains.add(member, spec)
 
@@ -76,6 +83,7 @@ class IptablesAction:
             if ahead and address not in held:
                 lines[family].append("-I " + rule.replace(" ", " 1 ", 1))
                 held[address] = None
+                self._counters.restart(step.member, (address,))
             elif not ahead and address in held:
                 lines[family].append(f"-D {rule}")
                 del held[address]
@@ -88,7 +96,16 @@ class IptablesAction:
         """Build the chains of all members anew."""
         for member, spec in list(self._chains.specs.items()):
             self._bans[member] = _addresses(bans.get(member, ()), now)
+            self._counters.restart(member)
             self._chains.add(member, spec)
+
+    def senders(self, member: str, now: float) -> Mapping[str, float]:
+        """Return whose packet counter moved since the last reading."""
+        counts: dict[str, int] = {}
+        for family in self._chains.tables.families:
+            for source, packets in _COUNTED.findall(self._chains.tables.counted(family, self._chains.specs[member])):
+                counts[netaddr.canonical(source) or source] = int(packets)
+        return dict.fromkeys(self._counters.moved(member, counts), now)
 
     def changed(self) -> bool:
         """Tell whether somebody else may have changed the tables."""

@@ -7,6 +7,8 @@ One table holds everything; each member (an action of a jail) has in it
   over, so that bans end even if banguard dies;
 - sets `net4-NAME` and `net6-NAME` of networks: interval sets, kept apart because a filled one slows down every later
   change (nft 1.0.6), and holding only networks that none other covers, because nft refuses an overlap;
+- where it is to be known who still sends (`bantime.quiet`), sets `seen4-NAME` and `seen6-NAME`, which packets of banned
+  hosts put their source into and keep it there for a while;
 - a chain `ban-NAME` with the verdicts, and for each hook a base chain `HOOK-NAME` that sends the traffic of its
   ports there.
 
@@ -26,13 +28,20 @@ from dataclasses import dataclass, field, replace
 from banguard import netaddr, run
 from banguard.actions.base import FullError, Step, TooLargeError, UnavailableError
 from banguard.actions.generation import generation
+from banguard.actions.senders import watch_of, with_networks
 from banguard.errors import ActionError
 from banguard.model import Ban
 
 TIMEOUT = 30.0
 """Seconds one transaction may take."""
 
+LISTING = 64 * 1024 * 1024
+"""Bytes that a listing of senders may have."""
+
 CHUNK = 2000
+
+SEEN = 262_144
+"""Hosts that a set of senders holds at most; more are blocked all the same, but not known to send."""
 
 LONGEST_TIMEOUT = 36_500 * 86_400
 """Seconds from which on a ban is put in without an end; the unban takes it out."""
@@ -46,6 +55,9 @@ _VERDICT = re.compile(
     re.ASCII,
 )
 _PROTOCOL = re.compile(r"[a-z][a-z0-9-]{1,15}\Z", re.ASCII)
+_SENDER = re.compile(r"([0-9a-fA-F.:]+)(?: timeout \w+)? expires (\w+)", re.ASCII)
+_SPAN = re.compile(r"(\d+)(ms|[dhms])", re.ASCII)
+_UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _PRIORITY = re.compile(r"-?\d{1,9}\Z", re.ASCII)
 _HOOKS = ("prerouting", "input", "forward")
 _WITH_PORTS = ("tcp", "udp", "sctp", "dccp", "udplite")
@@ -66,6 +78,7 @@ class _Spec:
     protocols: tuple[str, ...]  # none: all
     verdict: str
     size: str  # empty: no limit
+    watch: int = 0  # seconds between two readings of who sends; 0: nobody asks
 
     @classmethod
     def of(cls, properties: Mapping[str, str]) -> _Spec:
@@ -87,6 +100,7 @@ class _Spec:
                 "blocktype", properties.get("blocktype", "reject"), _VERDICT, "drop, reject or reject with …"
             ),
             size=_size(properties.get("size", "")),
+            watch=watch_of(properties),
         )
 
     def chains(self) -> list[str]:
@@ -101,7 +115,29 @@ class _Spec:
             (f"addr6-{self.name}", f"{{ type ipv6_addr; flags timeout;{size} }}"),
             (f"net4-{self.name}", "{ type ipv4_addr; flags interval, timeout; }"),
             (f"net6-{self.name}", "{ type ipv6_addr; flags interval, timeout; }"),
+            *(
+                (f"seen{digit}-{self.name}", f"{{ type ipv{digit}_addr; flags dynamic, timeout; {limits}; }}")
+                for limits in ([f"timeout {self.memory}s; size {SEEN}"] if self.watch else [])
+                for digit in "46"
+            ),
         ]
+
+    @property
+    def memory(self) -> int:
+        """Seconds for which a sender is remembered: a reading may come late."""
+        return 2 * self.watch + 5
+
+    def rules(self) -> list[str]:
+        """Return the rules of its chain of verdicts."""
+        known = [
+            (digit, family, f"{family} saddr @{kind}{digit}-{self.name}")
+            for digit, family in (("4", "ip"), ("6", "ip6"))
+            if self.verdicts(family)
+            for kind in ("addr", "net")
+        ]
+        # Apart from the verdicts, because a rule ends where a full set takes nothing more.
+        seen = [f"{match} update @seen{digit}-{self.name} {{ {family} saddr }}" for digit, family, match in known]
+        return [*(seen if self.watch else ()), *(f"{match} {self.verdict}" for _, _, match in known)]
 
     def match(self) -> str:
         """Return what selects the traffic, empty for all of it."""
@@ -245,8 +281,7 @@ class NftablesAction:
         script = []
         for entry in self._members.values():
             spec = entry.spec
-            rules = 2 * spec.verdicts("ip") + 2 * spec.verdicts("ip6")
-            script.append(f"add rule {self._table} ban-{spec.name} index {rules - 1} accept")
+            script.append(f"add rule {self._table} ban-{spec.name} index {len(spec.rules()) - 1} accept")
             script += [f"add rule {self._table} {chain} index 0 accept" for chain in spec.chains()]
         before = self._generation()
         result = self._nft(["-c", "-f", "-"], script)
@@ -256,6 +291,22 @@ class NftablesAction:
         if b"No such file or directory" in result.stderr:
             return False
         raise _error(result)
+
+    def senders(self, member: str, now: float) -> Mapping[str, float]:
+        """Return who sent lately, and when, to the second: what is left of an element's time tells."""
+        entry = self._members[member]
+        found: dict[str, float] = {}
+        for family, networks in entry.networks.items():
+            name = f"seen{family}-{entry.spec.name}"
+            result = self._run(["nft", "list", "set", *self._table.split(), name], timeout=TIMEOUT, keep=LISTING)
+            if not result.succeeded:
+                raise _error(result)
+            times = {
+                host: min(now, now - entry.spec.memory + _seconds(left))
+                for host, left in _SENDER.findall(result.stdout.decode("ascii", "replace"))
+            }
+            found.update(with_networks(times, networks))
+        return found
 
     # ---- text
 
@@ -268,12 +319,7 @@ class NftablesAction:
         lines = [f"add table {self._table}"]
         lines += [f"add set {self._table} {name} {definition}" for name, definition in spec.sets()]
         lines.append(f"add chain {ban_chain}")
-        for digit, family in (("4", "ip"), ("6", "ip6")):
-            if spec.verdicts(family):
-                lines += [
-                    f"add rule {ban_chain} {family} saddr @{kind}{digit}-{spec.name} {spec.verdict}"
-                    for kind in ("addr", "net")
-                ]
+        lines += [f"add rule {ban_chain} {rule}" for rule in spec.rules()]
         for hook, chain in zip(spec.hooks, spec.chains(), strict=True):
             place = f"type filter hook {hook} priority {spec.priority}; policy accept;"
             lines.append(f"add chain {self._table} {chain} {{ {place} }}")
@@ -383,6 +429,11 @@ def _timeout(until: float | None, now: float) -> str:
     seconds = max(1, math.ceil(until - now))
     # nft takes at most eight digits of a unit.
     return f" timeout {seconds}s" if seconds < 10**8 else f" timeout {math.ceil(seconds / 86_400)}d"
+
+
+def _seconds(span: str) -> float:
+    """Return the seconds of a time as nft writes it: `2m1s988ms`."""
+    return sum(int(number) * _UNITS[unit] for number, unit in _SPAN.findall(span))
 
 
 def _halves(network: str) -> tuple[str, ...]:

@@ -270,6 +270,13 @@ class Tables:
             found[kind] = found.get(kind, 0) + 1
         return found
 
+    def counted(self, family: int, spec: Spec) -> str:
+        """Return the rules of a member's own chain with their counters of packets and bytes."""
+        result = self._call([FAMILIES[family], "-w", LOCK_SECONDS, "-v", "-S", spec.chain])
+        if not result.succeeded:
+            raise error_of(result)
+        return result.stdout.decode("ascii", "replace")
+
     def changed(self) -> bool:
         """Tell whether somebody else may have changed the tables; those of the legacy kind do not tell."""
         return not self._is_nft or self._left is None or self._generation() != self._left

@@ -311,11 +311,21 @@ class BanTimes:
             seconds = _doubling(first, count, self.increment.factor)
         return seconds
 
-    def cut(self, length: float | None) -> float | None:
-        """Return *length* (None: for ever) as a ban of an earlier run may still last under the present settings."""
+    def at_least(self, length: float | None) -> float | None:
+        """Return *length* (None: for ever), or what `bantime.quiet` asks for after a failure, if that is more."""
+        return length if length is None else max(length, self.increment.hold)
+
+    def cut(self, length: float | None, age: float = 0.0) -> float | None:
+        """
+        Return *length* (None: for ever) as a ban of an earlier run may still last under the present settings.
+
+        It began *age* seconds ago, and its host may have sent packets until then (`bantime.quiet`).
+        """
         if self.first is None:
             return length
         limit = self.increment.maxtime if self.increment.enabled else self.first
         if limit is None:
             return length
+        if self.increment.quiet:
+            limit = max(limit, age + self.increment.hold)
         return limit if length is None else min(length, limit)

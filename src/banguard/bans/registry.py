@@ -221,6 +221,20 @@ class UnbanAll:
 
 
 @dataclass(frozen=True, slots=True)
+class StillSending:
+    """
+    A firewall heard from banned hosts of *jail*: *hosts* gives the time of the last packet of each.
+
+    Their bans are made longer as `bantime.quiet` says; it is to be sent at every reading, also when nobody sent. The
+    reply is the number of bans whose end moved.
+    """
+
+    jail: str
+    hosts: Mapping[str, float]
+    slot: Slot[int] = field(default_factory=Slot)
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """Have a function called with the registry in its thread; the reply is what it returned."""
 
@@ -228,7 +242,9 @@ class Call:
     slot: Slot[object] = field(default_factory=Slot)
 
 
-Request = AttachJail | ConfigureJail | DetachJail | BanRequest | ImportBans | UnbanRequest | UnbanAll | Call
+Request = (
+    AttachJail | ConfigureJail | DetachJail | BanRequest | ImportBans | UnbanRequest | UnbanAll | StillSending | Call
+)
 Message = JailReport | Request
 
 
@@ -247,6 +263,7 @@ class _Jail:
     __slots__ = (
         "bans",
         "dirty",
+        "heard",
         "ignored",
         "lengths",
         "name",
@@ -267,6 +284,7 @@ class _Jail:
         self.go_as_far_as(reach)
         self.bans: dict[str, Ban] = {}
         self.lengths: dict[str, Length] = {}
+        self.heard: dict[str, float] = {}  # host → last packet, where that makes its ban longer one day
         self.order: list[tuple[float, str]] = []
         self.ordered: list[Ban] = []
         self.total = 0
@@ -295,6 +313,7 @@ class _Jail:
         """Take the ban of *host* out."""
         ban = self.bans.pop(host)
         del self.lengths[host]
+        self.heard.pop(host, None)
         index = bisect_left(self.order, (_end_of(ban), host))
         del self.order[index]
         del self.ordered[index]
@@ -482,6 +501,8 @@ class Registry:
                 reply = self._unban(request)
             elif isinstance(request, UnbanAll):
                 reply = self._unban_all(request)
+            elif isinstance(request, StillSending):
+                reply = self._still_sending(request)
             else:
                 reply = request.function(self)
         except Exception as error:  # noqa: BLE001  it belongs to the sender, who waits for it
@@ -515,7 +536,7 @@ class Registry:
             for decision in report.decisions:
                 ban = jail.bans.get(decision.host)
                 if ban is not None:
-                    longer = self._extend(jail, ban, decision.at, jail.times.first)
+                    longer = self._extend(jail, ban, decision.at, jail.times.at_least(jail.times.first))
                     outcome.append(_Again(ban, decision.at, longer))
                     continue
                 begun = self._begin(jail, decision, offences.get((jail.name, decision.host)), now)
@@ -541,10 +562,44 @@ class Registry:
             if ban is None or at <= ban.since:
                 continue
             length = jail.times.length(ban.count - 1) if jail.times.increment.enabled else jail.times.first
-            longer = self._extend(jail, ban, at, length)
+            longer = self._extend(jail, ban, at, jail.times.at_least(length))
             if longer is not None:
                 moved.append(longer)
         return moved
+
+    def _still_sending(self, request: StillSending) -> int:
+        """
+        Make bans longer whose hosts still send.
+
+        That is done when a ban is about to end, or would end much too early should we die: not at every reading, which
+        may tell of thousands.
+        """
+        jail = self._jails.get(request.jail)
+        if jail is None or not jail.times.increment.quiet:
+            return 0
+        increment, now = jail.times.increment, self._clock.now()
+        for host, at in request.hosts.items():
+            if host in jail.bans and jail.lengths[host] is not Length.GIVEN:
+                jail.heard[host] = max(min(at, now), jail.heard.get(host, 0.0))
+        soon = now + 2 * increment.listen_every
+        ending = jail.ordered[: bisect_left(jail.order, (soon, ""))]
+        hosts = dict.fromkeys([*(ban.host for ban in ending if ban.host in jail.heard), *request.hosts])
+        moved: list[Ban] = []
+        for host in hosts:
+            ban, last = jail.bans.get(host), jail.heard.get(host)
+            if ban is None or last is None or ban.until is None:
+                continue
+            if ban.until > soon and last + increment.hold - ban.until < increment.hold / 8:
+                continue
+            longer = self._extend(jail, ban, last, increment.hold)
+            if longer is not None:
+                moved.append(longer)
+        if moved:
+            self._commit(at_once=True)
+        for longer in moved:
+            logger.debug("[%s] %s still sends; its ban lasts on", jail.name, _printable(longer.host))
+            self._emit(BanChange(Change.EXTEND, longer))
+        return len(moved)
 
     def _widen(self, jail: _Jail, ban: Ban, now: float) -> list[_New]:
         """Ban the network around *ban*, if that makes enough offenders there and nobody in it is spared."""
@@ -654,7 +709,8 @@ class Registry:
             length = jail.times.length(count)
             if length != first:
                 kind = Length.OWN
-        until = None if length is None else since + length
+        held = length if kind is Length.GIVEN else jail.times.at_least(length)
+        until = None if held is None else since + held
         if until is not None and until <= now:
             logger.info("[%s] Ignore %s, expired bantime", jail.name, _printable(host))
             return None
@@ -764,7 +820,7 @@ class Registry:
                     new.append(begun)
                 continue
             if request.bantime is None:
-                longer = self._extend(jail, ban, since, jail.times.first)
+                longer = self._extend(jail, ban, since, jail.times.at_least(jail.times.first))
             else:
                 wanted = None if request.bantime < 0 else request.bantime
                 longer = self._extend(jail, ban, since, wanted, Length.GIVEN)
@@ -897,7 +953,7 @@ class Registry:
             if ban.host in jail.bans:
                 continue
             length = None if ban.until is None else ban.until - ban.since
-            kept = length if stored.length is Length.GIVEN else jail.times.cut(length)
+            kept = length if stored.length is Length.GIVEN else jail.times.cut(length, now - ban.since)
             until = ban.until if kept == length else None if kept is None else ban.since + kept
             if until is not None and until <= now:
                 self._waiting.end(jail.name, ban.host)
@@ -943,7 +999,8 @@ class Registry:
         for host, kind in list(jail.lengths.items()):
             if kind is Length.JAIL:
                 ban = jail.bans[host]
-                ban = replace(ban, until=None if first is None else ban.since + first)
+                length = jail.times.at_least(first)
+                ban = replace(ban, until=None if length is None else ban.since + length)
                 self._keep(jail, ban, kind)
                 moved.append(ban)
         self._commit(at_once=True)

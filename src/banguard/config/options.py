@@ -52,6 +52,14 @@ def parse_seconds(text: str) -> float:
     return float(duration.parse(text))
 
 
+def parse_seconds_from_0(text: str) -> float:
+    """Return a duration in seconds that is not negative."""
+    seconds = parse_seconds(text)
+    if seconds < 0:
+        raise ValueError(f"expected a time, not {text!r}")
+    return seconds
+
+
 def parse_bantime(text: str) -> int:
     """Return the whole seconds of a ban, -1 for ever."""
     return max(int(duration.parse(text)), -1)
@@ -264,6 +272,14 @@ JAIL_OPTIONS: Mapping[str, Option] = _table(
         None,
         "time without a ban after which one earlier ban less counts",
         "increment.decay",
+        optional=True,
+    ),
+    Option(
+        "bantime.quiet",
+        parse_seconds_from_0,
+        None,
+        "time without a packet after which a ban ends, not before",
+        "increment.quiet",
         optional=True,
     ),
     Option(

@@ -121,6 +121,17 @@ class BantimeIncrement:
     overalljails: bool = False
     rearm: bool = False
     decay: float | None = None
+    quiet: float | None = None
+
+    @property
+    def listen_every(self) -> int:
+        """Seconds between two readings of who still sends, for `quiet`."""
+        return min(60, max(1, int((self.quiet or 0.0) / 20)))
+
+    @property
+    def hold(self) -> float:
+        """Seconds that a ban lasts at least after a packet: those of `quiet`, and until a reading can have told."""
+        return self.quiet + 2 * self.listen_every if self.quiet else 0.0
 
     def decayed(self, count: int, away: float) -> int:
         """Return how many of *count* earlier bans still count for a host that stayed away for *away* seconds."""

@@ -116,6 +116,7 @@ for _name, _argument, _text in (
     ("rndtime", "<time>", "Up to this many random seconds are added to a ban time."),
     ("overalljails", "true|false", "Choose whether earlier bans count in all jails."),
     ("rearm", "true|false", "Choose whether each failure during a ban starts its time again."),
+    ("quiet", "<time>", "The time without a packet after which a ban ends, not before; empty: whatever is sent."),
     ("decay", "<time>", "The time without a ban after which one earlier ban less counts; empty: never."),
 ):
     _register_option(f"bantime.{_name}", _argument, _text)

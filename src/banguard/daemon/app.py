@@ -11,7 +11,7 @@ from typing import TypeVar
 from banguard import __version__
 from banguard.actions import ActionStats, Dispatcher
 from banguard.actions.base import NOTICE
-from banguard.bans.registry import BanRequest, ImportBans, Registry, UnbanAll, UnbanRequest
+from banguard.bans.registry import BanRequest, ImportBans, Registry, StillSending, UnbanAll, UnbanRequest
 from banguard.bans.registry import Call as RegistryCall
 from banguard.bus import Bus
 from banguard.clock import Clock
@@ -84,6 +84,7 @@ class App:
             history=self._history,
             reverse_lookup=self._resolver.name,
             jail_numbers=self._jail_numbers,
+            heard=self._still_sending,
             allow_ipv6=allow_ipv6(config.server.allowipv6),
         )
         logger.info("-" * 50)
@@ -460,6 +461,9 @@ class App:
         except StoreError:
             return (), 0
         return history.matches, history.failures
+
+    def _still_sending(self, jail: str, hosts: Mapping[str, float]) -> None:
+        self._registry.inbox.put(StillSending(jail, hosts))
 
     def _jail_numbers(self, jail: str) -> Mapping[str, int]:
         runner = self._jails.get(jail)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from banguard.actions.dispatch import verify
 from banguard.config.schema import Config, JailConfig, Place, Problem, Severity
-from banguard.daemon.parts import check_encoding, make_rules
+from banguard.daemon.parts import check_encoding, deaf, make_rules
 from banguard.daemon.pool import has_files
 from banguard.errors import ActionError, ConfigError, SourceError
 from banguard.matching import FilterRules
@@ -41,6 +41,8 @@ def check_jail(jail: JailConfig, *, logs: bool = True) -> Iterator[Problem]:
         yield from _hazards(jail, make_rules(jail, journal=journal))
     except ConfigError as error:
         yield _refused(jail, error)
+    if (message := deaf(jail)) and jail.actions:
+        yield Problem(Severity.WARNING, message, jail.name, jail.places.get("bantime.quiet"))
     for action in jail.actions:
         try:
             verify(action)

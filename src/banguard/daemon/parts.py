@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from banguard.actions import Dispatcher
+from banguard.actions.base import NATIVE_ACTIONS, native_action, tells_senders
 from banguard.actions.tags import fill
 from banguard.bans.registry import Registry
 from banguard.bans.store import BanStore, MemoryStore
 from banguard.clock import Clock
-from banguard.config.schema import Config, JailConfig, ServerConfig
-from banguard.errors import ConfigError, PatternError, StoreError
+from banguard.config.schema import ActionConfig, Config, JailConfig, ServerConfig
+from banguard.errors import ActionError, ConfigError, PatternError, StoreError
 from banguard.jails.ignore import IgnoreRules
 from banguard.jails.jail import Offender
 from banguard.jails.resolver import Resolver
@@ -91,6 +92,22 @@ def check_encoding(config: JailConfig) -> None:
             path=place.path if place else None,
             line=place.line if place else None,
         ) from None
+
+
+def counts_senders(action: ActionConfig) -> bool:
+    """Tell whether *action* can say which banned hosts still send."""
+    try:
+        return tells_senders(action)
+    except ActionError:
+        return False  # it cannot be used at all, which is told elsewhere
+
+
+def deaf(config: JailConfig) -> str:
+    """Return why `bantime.quiet` has no effect in a jail; empty when it has, or is not asked for."""
+    if not config.increment.quiet or any(map(counts_senders, config.actions)):
+        return ""
+    can = ", ".join(name for name in NATIVE_ACTIONS if hasattr(native_action(name), "senders"))
+    return f"bantime.quiet has no effect: no action of this jail can tell who still sends; these can: {can}"
 
 
 def _place_of(config: JailConfig, pattern: str) -> tuple[str, int] | None:

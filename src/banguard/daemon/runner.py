@@ -6,11 +6,12 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from banguard.actions.senders import WATCH
 from banguard.bans.registry import AttachJail, ConfigureJail, DetachJail, JailBans, Reach, Repeats
 from banguard.clock import Clock
-from banguard.config.schema import JailConfig
+from banguard.config.schema import ActionConfig, BantimeIncrement, JailConfig
 from banguard.control.api import ActiveBan, JailView, RulesView
-from banguard.daemon.parts import Services, check_encoding, make_ignore, make_rules
+from banguard.daemon.parts import Services, check_encoding, counts_senders, deaf, make_ignore, make_rules
 from banguard.daemon.supervise import Supervised
 from banguard.errors import ControlError
 from banguard.inbox import Inbox
@@ -96,13 +97,16 @@ class JailRunner:
         logging.getLogger("banguard.actions").info("  banTime: %s", config.bantime)
         filter_logger.info("  encoding: %s", "UTF-8" if config.logencoding == "auto" else config.logencoding)
 
+        if message := deaf(config):
+            logger.warning("[%s] %s", self.name, message)
+
         def take(bans: tuple[Ban, ...]) -> None:
-            self.problem = "; ".join(services.dispatcher.attach(self.name, config.actions, bans))
+            self.problem = "; ".join(services.dispatcher.attach(self.name, _acting(config), bans))
 
         services.dispatcher.kill_connections(self.name, config.kill_connections)
         ignored = self._is_ignored(config)
         attach = AttachJail(
-            self.name, config.bantime, config.increment, ignored=ignored, take=take, reach=_reach(config, ignored)
+            self.name, config.bantime, _growing(config), ignored=ignored, take=take, reach=_reach(config, ignored)
         )
         services.registry.inbox.put(attach)
         attached = attach.slot.wait(PATIENCE)
@@ -181,10 +185,12 @@ class JailRunner:
         if _banning_differs(old, config):
             ignored = self._is_ignored(config)
             configure = ConfigureJail(
-                self.name, config.bantime, config.increment, ignored=ignored, reach=_reach(config, ignored)
+                self.name, config.bantime, _growing(config), ignored=ignored, reach=_reach(config, ignored)
             )
             self._services.registry.inbox.put(configure)
             configure.slot.wait(PATIENCE)
+            if _acting(old) != _acting(config):
+                self.change_actions(config)
         if _reading_differs(old, config) and not self.idle:
             message_cursors = Idle(on=self.idle)
             self._inbox.put_front(message_cursors)
@@ -194,7 +200,7 @@ class JailRunner:
         """Put the actions of *config* in force and give new ones the current bans."""
         self.config = replace(self.config, actions=config.actions)
         if self._thread is not None:
-            wrong = self._services.dispatcher.reattach(self.name, config.actions, self.bans.bans)
+            wrong = self._services.dispatcher.reattach(self.name, _acting(self.config), self.bans.bans)
             self.problem = "; ".join(wrong)
 
     def attempt(self, host: str, lines: tuple[str, ...]) -> int:
@@ -339,6 +345,22 @@ class DateOf:
             )
             self._rules = make_rules(bare, journal=False)
         return self._rules.date(line, self._clock.now()).time
+
+
+def _acting(config: JailConfig) -> tuple[ActionConfig, ...]:
+    """Return the actions of a jail; where it wants to know who still sends, those that can are told to count."""
+    if not config.increment.quiet:
+        return config.actions
+    watch = {WATCH: str(config.increment.listen_every)}
+    return tuple(
+        replace(action, properties={**action.properties, **watch}) if counts_senders(action) else action
+        for action in config.actions
+    )
+
+
+def _growing(config: JailConfig) -> BantimeIncrement:
+    """Return how the ban times of a jail grow, without `bantime.quiet` where no action can tell who still sends."""
+    return replace(config.increment, quiet=None) if deaf(config) else config.increment
 
 
 def _reach(config: JailConfig, ignored: IsIgnored) -> Reach:

@@ -417,3 +417,78 @@ def test_bans_that_begin_to_be_held_are_told(clock):
     machine.worker.put("sshd/nft", BanChange(Change.EXTEND, Ban("sshd", "192.0.2.2", held.since - 5, None)))
     machine.go()
     assert ["192.0.2.1", "192.0.2.2"] == told
+
+
+class Listening(Backend):
+    """A firewall that tells who sends: what a test puts into `sent`."""
+
+    def __init__(self):
+        super().__init__()
+        self.sent = {}
+
+    def senders(self, member, now):
+        self._maybe_fail("senders", 0)
+        return self.sent
+
+
+@pytest.fixture
+def listening(clock):
+    heard = []
+    made = Machine(clock, heard=lambda jail, hosts: heard.append((jail, dict(hosts))))
+    made.heard = heard
+    made.backend = made.worker._backend = Listening()
+    return made
+
+
+def test_who_still_sends_is_asked_at_intervals(listening, clock):
+    """Hosts of the bans that are held, by the address or network; also when there is none, so that time goes on."""
+    listening.worker.join_member("sshd/nft", "sshd", "nft", {"quiet_watch": "5"}, [listening.ban("192.0.2.1")])
+    listening.join(listening.ban("192.0.2.1", "web"), jail="web")
+    listening.worker.put("sshd/nft", BanChange(Change.BAN, listening.ban("alice", data={"ip": "192.0.2.1"})))
+    listening.worker.put("sshd/nft", BanChange(Change.BAN, listening.ban("192.0.2.0/24")))
+    assert 5.0 == listening.go()
+    listening.backend.sent = {"192.0.2.1": 7.0, "192.0.2.0/24": 8.0, "203.0.113.1": 9.0}
+    clock.advance(4.9)
+    listening.go()
+    assert [] == listening.heard
+    clock.advance(0.1)
+    assert 5.0 == listening.go()
+    assert [("sshd", {"192.0.2.1": 7.0, "alice": 7.0, "192.0.2.0/24": 8.0})] == listening.heard
+    listening.backend.sent = {}
+    clock.advance(5)
+    listening.go()
+    assert ("sshd", {}) == listening.heard[1]
+
+
+def test_a_firewall_that_cannot_tell_is_told_of_once(listening, clock, caplog):
+    """Bans end at their time then; nothing else suffers."""
+    listening.worker.join_member("sshd/nft", "sshd", "nft", {"quiet_watch": "5"}, [listening.ban()])
+    listening.go()
+    listening.backend.errors["senders"] = [ActionError("no list")] * 2
+    for _ in range(3):
+        clock.advance(5)
+        listening.go()
+    assert 1 == caplog.text.count("cannot tell who still sends: no list")
+    assert [("sshd", {})] == listening.heard
+    assert 0 == listening.stats().errors
+
+
+def test_a_firewall_that_does_not_stand_is_not_asked(listening, clock):
+    """It is built anew first; without the property, or bans, nobody asks either."""
+    listening.backend.errors["join"] = [UnavailableError("no nft")]
+    listening.worker.join_member("sshd/nft", "sshd", "nft", {"quiet_watch": "5"}, [listening.ban()])
+    listening.backend.errors["rebuild"] = [UnavailableError("no nft")]
+    for _ in range(2):
+        listening.go()
+        clock.advance(5)
+    assert "senders" not in [what for what, _ in listening.backend.take_log()]
+    listening.go()
+    clock.advance(5)
+    listening.go()
+    assert [("sshd", {})] == listening.heard
+    listening.put("192.0.2.1", kind=Change.UNBAN)
+    clock.advance(5)
+    listening.go()
+    clock.advance(5)
+    listening.go()
+    assert 1 == len(listening.heard)

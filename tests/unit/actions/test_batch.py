@@ -399,3 +399,16 @@ def test_a_notification_holds_nothing():
         notices.holds(ban()),
         notices.hosts(),
     )
+
+
+def test_hosts_of_a_key():
+    """All ids that an applied key stands for; none of what is not applied."""
+    state = DesiredState("m", by_address)
+    one, two = (Ban("j", host, 0, None, data={"ip": "192.0.2.1"}) for host in ("alice", "bob"))
+    state.put(BanChange(Change.BAN, one))
+    assert () == state.hosts_of("192.0.2.1")
+    state.done(state.take(9, 0))
+    assert ("alice",) == state.hosts_of("192.0.2.1")
+    state.put(BanChange(Change.BAN, two))
+    assert ("alice", "bob") == state.hosts_of("192.0.2.1")
+    assert () == state.hosts_of("192.0.2.2")

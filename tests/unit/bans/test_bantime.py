@@ -193,3 +193,24 @@ def test_a_bad_formula_is_logged_with_its_jail(caplog):
 def test_bans_of_an_earlier_run_are_cut_to_the_present_settings(bantime, increment, length, expected):
     """Without increment to the ban time, with it to `maxtime`; never made longer."""
     assert expected == BanTimes(bantime, increment).cut(length)
+
+
+@pytest.mark.parametrize(
+    ("quiet", "every", "hold"),
+    [(None, 1, 0.0), (0.0, 1, 0.0), (3.0, 1, 5.0), (600.0, 30, 660.0), (86_400.0, 60, 86_520.0)],
+)
+def test_a_ban_outlasts_the_quiet_and_two_readings(quiet, every, hold):
+    """So that a packet at the very end of the quiet time is read of before the ban is over."""
+    increment = BantimeIncrement(quiet=quiet)
+    assert (every, hold) == (increment.listen_every, increment.hold)
+    times = BanTimes(600, increment)
+    assert (max(600, hold), max(7000, hold), None) == (times.at_least(600), times.at_least(7000), times.at_least(None))
+
+
+@pytest.mark.parametrize(
+    ("expected", "length", "age"),
+    [(9999, 9999, 9900), (600, 600, 500), (2400, 9999, 300), (2100 + 9000, None, 9000)],
+)
+def test_a_ban_that_packets_made_longer_is_not_cut(expected, length, age):
+    """After a restart it lasts as long as if a packet had come a moment ago, at most."""
+    assert expected == BanTimes(600, BantimeIncrement(quiet=2000.0 - 20)).cut(length, age)

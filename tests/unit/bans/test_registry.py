@@ -20,6 +20,7 @@ from banguard.bans.registry import (
     Registry,
     RegistryStoppedError,
     Repeats,
+    StillSending,
     UnbanAll,
     UnbanRequest,
 )
@@ -1104,3 +1105,128 @@ def test_repeats_are_known_without_a_store(bench):
     bench.advance(700)
     bench.decide(A)
     assert [A] == bench.banned("recidive")
+
+
+def heard(bench, hosts, jail="sshd"):
+    return bench.ask(StillSending(jail, hosts))
+
+
+def until(bench, host=A):
+    (end,) = [ban.until - bench.clock.now() for ban in bench.registry.snapshot()["sshd"].bans if ban.host == host]
+    return end
+
+
+QUIET = BantimeIncrement(quiet=2000.0)
+"""Read every 60 s, so a ban lasts 2120 s after a packet."""
+
+
+def test_a_quiet_host_is_banned_for_bantime_or_that_long(bench):
+    """The failure that led to the ban was a packet, too; the longer of the two counts."""
+    bench = bench()
+    bench.attach(bantime=600, increment=QUIET)
+    bench.attach("long", bantime=5000, increment=QUIET)
+    bench.attach("ever", bantime=-1, increment=QUIET)
+    bench.decide(A)
+    bench.decide(A, jail="long")
+    bench.decide(A, jail="ever")
+    assert 2120 == until(bench)
+    assert [5000.0, None] == [
+        ban.until and ban.until - ban.since for jail in ("long", "ever") for ban in bench.registry.snapshot()[jail].bans
+    ]
+    bench.ask(ConfigureJail("sshd", 3000, QUIET))
+    assert 3000 == until(bench)
+    bench.ask(ConfigureJail("sshd", 60, QUIET))
+    assert 2120 == until(bench)
+
+
+def test_a_ban_lasts_as_long_as_packets_come(bench):
+    """It ends when the last one is so long ago; who was silent is free at his time."""
+    bench = bench()
+    bench.attach(bantime=600, increment=QUIET)
+    bench.decide(A, B)
+    last = 0.0
+    for second in range(60, 5000, 60):
+        bench.advance(60)
+        if second <= 3000:
+            last = bench.clock.now() - 7
+            heard(bench, {A: last})
+        else:
+            heard(bench, {})
+        assert (B in bench.banned()) == (second < 2120)
+    assert [A] == bench.banned()
+    assert last + 2120 - bench.clock.now() == until(bench)
+    bench.advance(until(bench) - 0.5)
+    assert [A] == bench.banned()
+    bench.advance(1)
+    assert [] == bench.banned()
+
+
+def test_the_firewall_is_told_seldom_and_in_time(bench):
+    """Not at every reading: an eighth of the time apart, and for the last packet before the ban would end."""
+    bench = bench()
+    bench.attach(bantime=600, increment=QUIET)
+    bench.decide(A)
+    bench.told()
+    for _ in range(30):
+        bench.advance(60)
+        heard(bench, {A: bench.clock.now()})
+    assert 1 <= len(bench.told()) <= 1800 / (2120 / 8) + 1
+    for _ in range(5):
+        bench.advance(60)
+        heard(bench, {})
+    assert [] == bench.told()
+    bench.advance(until(bench) - 100)
+    heard(bench, {})
+    assert bench.told() in ([], [("extend", A)])
+    assert until(bench) > 0
+
+
+def test_a_packet_at_the_last_moment_counts(bench):
+    """Whatever comes before the quiet time is over is read of before the ban ends."""
+    bench = bench()
+    bench.attach(bantime=600, increment=QUIET)
+    bench.decide(A)
+    bench.told()
+    bench.advance(2059)
+    heard(bench, {A: bench.clock.now() - 59})
+    assert [("extend", A)] == bench.told()
+    assert 2120 - 59 == until(bench)
+
+
+def test_what_quiet_does_not_touch(bench):
+    """Times that somebody gave, bans for ever, hosts that are not banned, jails without the option, times to come."""
+    bench = bench()
+    bench.attach(bantime=600, increment=QUIET)
+    bench.attach("plain", bantime=600)
+    bench.ask(BanRequest("sshd", (A,), bantime=50))
+    bench.ask(BanRequest("sshd", (B,), bantime=-1))
+    bench.decide(A, jail="plain")
+    bench.told()
+    now = bench.clock.now()
+    assert 0 == heard(bench, {A: now, B: now, "192.0.2.77": now})
+    assert 0 == heard(bench, {A: now}, jail="plain")
+    assert 0 == heard(bench, {A: now}, jail="gone")
+    assert [] == bench.told()
+    bench.ask(UnbanRequest("sshd", (A, B)))
+    bench.decide(A)
+    heard(bench, {A: now + 9999})
+    assert 2120 == until(bench)
+    bench.ask(UnbanRequest("sshd", (A,)))
+    bench.decide(A)
+    assert 0 == heard(bench, {})
+
+
+def test_a_restart_keeps_what_packets_made_longer(bench, clock):
+    """The end in the store is that of the last time the firewall was told."""
+    bench = bench()
+    bench.attach(bantime=600, increment=QUIET)
+    bench.decide(A)
+    bench.advance(2000)
+    heard(bench, {A: clock.now()})
+    left = until(bench)
+    again = bench.restart()
+    again.attach(bantime=600, increment=QUIET)
+    assert left == until(again) == 2120
+    without = again.restart()
+    without.attach(bantime=600)
+    assert [] == without.banned()
