@@ -126,6 +126,7 @@ class MemoryServer:
             tuple(map(_expanded, rules.failregex)),
             tuple(map(_expanded, rules.ignoreregex)),
             date,
+            tuple(map(_expanded, rules.successregex)),
         )
 
     def add_jail(self, config):

@@ -91,6 +91,7 @@ class RulesView:
     failregex: tuple[str, ...] = ()
     ignoreregex: tuple[str, ...] = ()
     date: tuple[str, str] | None = None
+    successregex: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

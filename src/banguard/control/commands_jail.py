@@ -38,7 +38,12 @@ def with_option(config: JailConfig, name: str, text: str) -> JailConfig:
     if name.startswith(_PREFIX):
         fields = {_prefix_field(name): value}
         return replace(config, prefix=replace(config.prefix, **fields))  # type: ignore[arg-type]
-    return replace(config, **{name: value})  # type: ignore[arg-type]
+    return replace(config, **{_field(name): value})  # type: ignore[arg-type]
+
+
+def _field(name: str) -> str:
+    """Return the field of `JailConfig` for an option such as `success.forgets`."""
+    return name.replace(".", "_")
 
 
 def _prefix_field(name: str) -> str:
@@ -66,7 +71,7 @@ def _get_option(config: JailConfig, name: str) -> JsonValue:
         return _plain(getattr(config.filter, name))
     if name.startswith(_PREFIX):
         return _plain(getattr(config.prefix, _prefix_field(name)))
-    return _plain(getattr(config, name))
+    return _plain(getattr(config, _field(name)))
 
 
 def _plain(value: object) -> JsonValue:
@@ -128,6 +133,7 @@ for _name, _argument, _text in (
     ("wider.ipv6", "<bits>", "The length of the wider IPv6 network."),
 ):
     _register_option(f"banprefix.{_name}", _argument, _text)
+_register_option("success.forgets", "true|false", "Choose whether a successful login makes failures forgotten.")
 _register_option("kill_connections", "true|false", "Choose whether open connections of who is banned are cut.")
 
 
@@ -212,6 +218,7 @@ def _register_regexes(name: str, what: str) -> None:
 
 _register_regexes("failregex", "failures")
 _register_regexes("ignoreregex", "lines to ignore")
+_register_regexes("successregex", "successful logins")
 
 
 @command(OPTIONS, "set <jail> addignoreip", "<address>...", "Spare addresses, networks or host names.")

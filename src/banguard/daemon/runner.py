@@ -261,6 +261,7 @@ class JailRunner:
             prefregex=rules.prefix.regex if rules.prefix is not None else "",
             failregex=tuple(rule.regex for rule in rules.failures),
             ignoreregex=tuple(rule.regex for rule in rules.ignores),
+            successregex=tuple(rule.regex for rule in rules.successes),
             date=None if pattern is None else (pattern, rules.detector.description),
         )
         return view, rules

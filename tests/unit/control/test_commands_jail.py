@@ -41,6 +41,7 @@ def run(api):
         ("bantime.maxtime", "1w", 604800, None),
         ("bantime.rndtime", "10", 10, None),
         ("bantime.overalljails", "yes", True, None),
+        ("success.forgets", "yes", True, False),
     ],
 )
 def test_options_are_set_and_shown(run, option, text, shown, default):
@@ -95,7 +96,7 @@ def test_options_of_the_filter_are_kept_in_the_filter():
     assert IgnoreCache("<ip>") == with_option(config, "ignorecache", 'key="<ip>"').ignorecache
 
 
-@pytest.mark.parametrize("name", ["failregex", "ignoreregex"])
+@pytest.mark.parametrize("name", ["failregex", "ignoreregex", "successregex"])
 def test_regexes_are_added_and_removed_by_number(run, api, name):
     """The list is shown with its tags expanded; a wrong number or regex changes nothing."""
     before = list(getattr(api.jails["sshd"].filter, name))
