@@ -487,7 +487,6 @@ def test_a_firewall_that_does_not_stand_is_not_asked(listening, clock):
     listening.go()
     assert [("sshd", {})] == listening.heard
     listening.put("192.0.2.1", kind=Change.UNBAN)
-    clock.advance(5)
     listening.go()
     clock.advance(5)
     listening.go()
