@@ -151,7 +151,7 @@ class MemoryServer:
     def change_jail(self, name, edit):
         with self._lock:
             new = edit(self._jail(name))
-            for regex in (*new.filter.failregex, *new.filter.ignoreregex):
+            for regex in (*new.filter.failregex, *new.filter.ignoreregex, *new.filter.successregex):
                 try:
                     re.compile(_expanded(regex))
                 except re.error as error:
