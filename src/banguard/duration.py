@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from banguard.message import tell
+
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
@@ -56,7 +58,7 @@ class _Reader:
     def __init__(self, text: str, units: dict[str, int | float]) -> None:
         self._text = text
         if len(text) > _LONGEST:
-            raise ValueError("too long for a number")
+            raise ValueError(tell("too long for a number"))
         self._tokens: list[int | float | str] = []
         rest = text.rstrip()
         position = 0
@@ -72,7 +74,7 @@ class _Reader:
             unit = token["unit"]
             if unit:
                 if unit.lower() not in units:
-                    raise ValueError(f"unknown unit {unit!r} in {text!r}")
+                    raise ValueError(tell("unknown unit {unit!r} in {text!r}", unit=unit, text=text))
                 number *= units[unit.lower()]
             self._tokens.append(number)
         self._tokens.reverse()  # the next one is the last: pop() takes it
@@ -81,9 +83,9 @@ class _Reader:
         try:
             value = self._sum(0)
         except ZeroDivisionError:
-            raise ValueError(f"division by zero in {self._text!r}") from None
+            raise ValueError(tell("division by zero in {text!r}", text=self._text)) from None
         except OverflowError:
-            raise ValueError(f"too large: {self._text!r}") from None
+            raise ValueError(tell("too large: {text!r}", text=self._text)) from None
         if self._tokens:
             raise self._wrong()
         return value
@@ -130,7 +132,7 @@ class _Reader:
         return value
 
     def _wrong(self) -> ValueError:
-        return ValueError(f"not a number or duration: {self._text!r}")
+        return ValueError(tell("not a number or duration: {text!r}", text=self._text))
 
 
 def format_duration(seconds: float) -> str:

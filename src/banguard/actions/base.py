@@ -23,6 +23,7 @@ from typing import Protocol, runtime_checkable
 from banguard.clock import Clock
 from banguard.config.schema import ActionConfig, ActionKind
 from banguard.errors import ActionError
+from banguard.message import tell, why
 from banguard.model import Ban, Change
 
 NOTICE = 25
@@ -303,12 +304,14 @@ def native_action(name: str) -> type[FirewallAction]:
     target = NATIVE_ACTIONS.get(name) or _entry_point(name)
     if target is None:
         known = ", ".join(sorted((*NATIVE_ACTIONS, *NATIVE_NOTIFICATIONS)))
-        raise ActionError(f"unknown native action {name!r}; known are {known}")
+        raise ActionError(tell("unknown native action {name!r}; known are {known}", name=name, known=known))
     module, _, attribute = target.partition(":")
     try:
         found: type[FirewallAction] = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise ActionError(f"native action {name!r} cannot be loaded: {error}") from error
+        raise ActionError(
+            tell("native action {name!r} cannot be loaded: {reason}", name=name, reason=why(error))
+        ) from error
     return found
 
 

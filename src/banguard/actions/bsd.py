@@ -18,6 +18,7 @@ from banguard.actions.base import UnavailableError
 from banguard.actions.plain import PlainFirewall
 from banguard.actions.xtables import Runner, error_of, identifier
 from banguard.errors import ActionError
+from banguard.message import tell
 
 TIMEOUT = 30.0
 LISTING = 64 * 1024 * 1024
@@ -37,7 +38,9 @@ _EVERY_PORT = frozenset({"", "all", "any", "0:65535", "1:65535", "0-65535", "1-6
 def _word(properties: Mapping[str, str], option: str, default: str, pattern: re.Pattern[str], expected: str) -> str:
     text = " ".join(properties.get(option, "").split()) or default
     if pattern.match(text) is None:
-        raise ActionError(f"{option}: expected {expected}, not {text!r}")
+        raise ActionError(
+            tell("{option}: expected {expected}, not {text!r}", option=option, expected=expected, text=text)
+        )
     return text
 
 
@@ -49,7 +52,7 @@ def _ports(properties: Mapping[str, str]) -> tuple[str, ...]:
         return ()
     for word in words:
         if _PORTS.match(word) is None:
-            raise ActionError(f"port: {word!r} is no port")
+            raise ActionError(tell("port: {word!r} is no port", word=word))
     return words
 
 
@@ -57,7 +60,7 @@ def _protocols(properties: Mapping[str, str]) -> tuple[str, ...]:
     words = tuple(word for word in re.split(r"[\s,]+", properties.get("protocol", "").lower()) if word)
     for word in words:
         if _WORDS.match(word) is None:
-            raise ActionError(f"protocol: {word!r} is no protocol")
+            raise ActionError(tell("protocol: {word!r} is no protocol", word=word))
     return () if not words or {"all", "any", "ip"} & set(words) else words
 
 
@@ -130,9 +133,9 @@ class IpfwSpec:
     def of(cls, properties: Mapping[str, str]) -> IpfwSpec:
         """Read *properties*; raise ActionError naming the option."""
         return cls(
-            table=_word(properties, "table", _own_table(properties), _TABLE, "a number or name"),
-            rule=int(_word(properties, "rulenum", "100", _NUMBER, "a number; 0 adds no rule")),
-            blocktype=_word(properties, "blocktype", "deny", _WORDS, "deny, reset, unreach port, …"),
+            table=_word(properties, "table", _own_table(properties), _TABLE, tell("a number or name")),
+            rule=int(_word(properties, "rulenum", "100", _NUMBER, tell("a number; 0 adds no rule"))),
+            blocktype=_word(properties, "blocktype", "deny", _WORDS, tell("deny, reset, unreach port, …")),
             protocols=_protocols(properties),
             ports=_ports(properties),
         )
@@ -263,7 +266,7 @@ class PfSpec:
         """Read *properties*; raise ActionError naming the option."""
         return cls(
             name=identifier(properties.get("name", "") or "default"),
-            block=_word(properties, "block", "block drop quick", _WORDS, "words such as block drop quick"),
+            block=_word(properties, "block", "block drop quick", _WORDS, tell("words such as block drop quick")),
             protocols=_protocols(properties),
             ports=_ports(properties),
         )

@@ -20,6 +20,7 @@ from banguard.actions.ipset import IpsetAction, sets_of
 from banguard.actions.plain import PlainFirewall
 from banguard.actions.xtables import Runner, Spec, Tables, error_of
 from banguard.errors import ActionError
+from banguard.message import tell
 
 TIMEOUT = 60.0
 LISTING = 64 * 1024 * 1024
@@ -53,23 +54,23 @@ class RichSpec:
         """Read *properties*; raise ActionError naming the option."""
         zone = properties.get("zone", "").strip()
         if zone and _WORD.match(zone) is None:
-            raise ActionError(f"zone: {zone!r} is no name of a zone")
+            raise ActionError(tell("zone: {zone!r} is no name of a zone", zone=zone))
         words = [word for word in re.split(r"[\s,]+", properties.get("port", "")) if word]
         if properties.get("type", "").strip() == "allports" or any(word.lower() in _EVERY_PORT for word in words):
             words = []
         for word in words:
             if _PORT.match(word) is None:
-                raise ActionError(f"port: {word!r} is no port")
+                raise ActionError(tell("port: {word!r} is no port", word=word))
         protocols = [word for word in re.split(r"[\s,]+", properties.get("protocol", "tcp").lower()) if word] or ["tcp"]
         for protocol in protocols:
             if _WORD.match(protocol) is None:
-                raise ActionError(f"protocol: {protocol!r} is no protocol")
+                raise ActionError(tell("protocol: {protocol!r} is no protocol", protocol=protocol))
         block = " ".join(properties.get("blocktype", "").split()) or "reject type='icmp-port-unreachable'"
         if _BLOCK.match(block) is None:
-            raise ActionError(f"blocktype: expected drop, reject or reject type='…', not {block!r}")
+            raise ActionError(tell("blocktype: expected drop, reject or reject type='…', not {block!r}", block=block))
         prefix = properties.get("logprefix", "").strip()
         if prefix and _WORD.match(prefix) is None:
-            raise ActionError(f"logprefix: {prefix!r} has characters that firewalld does not take")
+            raise ActionError(tell("logprefix: {prefix!r} has characters that firewalld does not take", prefix=prefix))
         ports = tuple((word.replace(":", "-"), protocol) for word in words for protocol in protocols)
         return cls(zone, ports, block, prefix)
 

@@ -18,6 +18,7 @@ from banguard import netaddr
 from banguard.actions.base import UnavailableError
 from banguard.actions.plain import PlainFirewall
 from banguard.errors import ActionError
+from banguard.message import tell
 
 MARK = "# banguard"
 _DAEMONS = re.compile(r"[A-Za-z0-9_.@-]+(?:,? [A-Za-z0-9_.@-]+)*\Z", re.ASCII)
@@ -36,10 +37,10 @@ class Spec:
         """Read *properties*; raise ActionError naming the option."""
         path = properties.get("file", "").strip() or "/etc/hosts.deny"
         if not path.startswith("/") or "\0" in path or "\n" in path:
-            raise ActionError(f"file: expected an absolute path, not {path!r}")
+            raise ActionError(tell("file: expected an absolute path, not {path!r}", path=path))
         daemons = properties.get("daemon_list", "").strip() or "ALL"
         if _DAEMONS.match(daemons) is None:
-            raise ActionError(f"daemon_list: expected names of services or ALL, not {daemons!r}")
+            raise ActionError(tell("daemon_list: expected names of services or ALL, not {daemons!r}", daemons=daemons))
         return cls(path, daemons)
 
 

@@ -18,6 +18,7 @@ from banguard.actions.base import Step
 from banguard.actions.senders import Counters, watch_of
 from banguard.actions.xtables import LISTING, TIMEOUT, Chains, Runner, Spec, Tables, checked, error_of, is_ahead
 from banguard.errors import ActionError
+from banguard.message import tell
 from banguard.model import Ban
 
 CHUNK = 4000
@@ -227,5 +228,5 @@ def _set_of(spec: Spec, address: str) -> str:
 def _size(properties: Mapping[str, str]) -> int:
     text = properties.get("maxelem", "").strip() or str(MAXELEM)
     if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 2**32:
-        raise ActionError(f"maxelem: expected a whole number above 0, not {text!r}")
+        raise ActionError(tell("maxelem: expected a whole number above 0, not {text!r}", text=text))
     return int(text)

@@ -21,6 +21,7 @@ from banguard.actions.tags import BanTags
 from banguard.clock import Clock
 from banguard.config.schema import ActionConfig
 from banguard.errors import ActionError
+from banguard.message import tell, why
 from banguard.model import Ban
 
 if TYPE_CHECKING:
@@ -79,14 +80,18 @@ class Letterhead:
 
         transport = text("transport", "sendmail")
         if transport not in {"sendmail", "smtp"}:
-            raise ActionError(f"transport: expected sendmail or smtp, not {transport!r}")
+            raise ActionError(tell("transport: expected sendmail or smtp, not {transport!r}", transport=transport))
         lines = text("lines", "none")
         if lines not in _LINES:
-            raise ActionError(f"lines: expected one of {', '.join(_LINES)}, not {lines!r}")
+            raise ActionError(
+                tell("lines: expected one of {known}, not {lines!r}", known=", ".join(_LINES), lines=lines)
+            )
         security = text("ssl", "no").lower()
         security = {"true": "tls", "yes": "tls", "false": "no", "1": "tls", "0": "no"}.get(security, security)
         if security not in _SECURITY:
-            raise ActionError(f"ssl: expected one of {', '.join(_SECURITY)}, not {security!r}")
+            raise ActionError(
+                tell("ssl: expected one of {known}, not {security!r}", known=", ".join(_SECURITY), security=security)
+            )
         host, _, port = text("host", "localhost").partition(":")
         return cls(
             name=text("name", "default"),
@@ -112,13 +117,15 @@ class Letterhead:
 
 def _address(option: str, text: str) -> str:
     if _ADDRESS.match(text) is None or text.startswith("-"):
-        raise ActionError(f"{option}: {text!r} is no mail address")
+        raise ActionError(tell("{option}: {text!r} is no mail address", option=option, text=text))
     return text
 
 
 def _number(option: str, text: str, most: int) -> int:
     if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= most:
-        raise ActionError(f"{option}: expected a number from 1 to {most}, not {text!r}")
+        raise ActionError(
+            tell("{option}: expected a number from 1 to {most}, not {text!r}", option=option, most=most, text=text)
+        )
     return int(text)
 
 
@@ -126,7 +133,7 @@ def _seconds(option: str, text: str) -> float:
     try:
         return float(duration.parse(text))
     except ValueError as error:
-        raise ActionError(f"{option}: {error}") from None
+        raise ActionError(tell("{option}: {reason}", option=option, reason=why(error))) from None
 
 
 def _words(option: str, text: str) -> list[str]:
@@ -135,9 +142,9 @@ def _words(option: str, text: str) -> list[str]:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise ActionError(f"{option}: {error}") from None
+        raise ActionError(tell("{option}: {reason}", option=option, reason=why(error))) from None
     if not words:
-        raise ActionError(f"{option}: there is no program")
+        raise ActionError(tell("{option}: there is no program", option=option))
     return words
 
 

@@ -30,6 +30,7 @@ from banguard.actions.base import FullError, Step, TooLargeError, UnavailableErr
 from banguard.actions.generation import generation
 from banguard.actions.senders import watch_of, with_networks
 from banguard.errors import ActionError
+from banguard.message import tell
 from banguard.model import Ban
 
 TIMEOUT = 30.0
@@ -88,16 +89,16 @@ class _Spec:
             () if properties.get("type", "").strip() == "allports" else _ports(properties.get("port", ""), protocols)
         )
         if ports and not set(protocols) <= set(_WITH_PORTS):
-            raise ActionError(f"protocol: {', '.join(protocols)} has no ports; use type=allports")
+            raise ActionError(tell("protocol: {known} has no ports; use type=allports", known=", ".join(protocols)))
         return cls(
             name=_identifier(properties.get("name", "") or "default"),
             table=table_of(properties),
             hooks=_hooks(properties),
-            priority=_word("priority", properties.get("priority", "-1"), _PRIORITY, "a whole number"),
+            priority=_word("priority", properties.get("priority", "-1"), _PRIORITY, tell("a whole number")),
             ports=ports,
             protocols=protocols,
             verdict=_word(
-                "blocktype", properties.get("blocktype", "reject"), _VERDICT, "drop, reject or reject with …"
+                "blocktype", properties.get("blocktype", "reject"), _VERDICT, tell("drop, reject or reject with …")
             ),
             size=_size(properties.get("size", "")),
             watch=watch_of(properties),
@@ -400,13 +401,13 @@ class NftablesAction:
 
 def table_of(properties: Mapping[str, str]) -> str:
     """Return the name of the table; raise ActionError for one that nft would not take."""
-    return _word("table", properties.get("table", "banguard"), _TABLE, "a name of letters, digits, _ . -")
+    return _word("table", properties.get("table", "banguard"), _TABLE, tell("a name of letters, digits, _ . -"))
 
 
 def _error(result: run.Finished) -> ActionError:
     """Return what a failed nft means for those who have to go on."""
     said = result.stderr
-    message = f"nft: {result.describe()}"
+    message = tell("nft: {text}", text=result.describe())
     if result.timed_out or result.cancelled or result.returncode in {126, 127}:
         return UnavailableError(message)
     if b"Message too long" in said or b"No buffer space" in said:
@@ -448,14 +449,16 @@ def _halves(network: str) -> tuple[str, ...]:
 def _checked(address: str) -> str:
     """Return *address* if it is a canonical address or network, and nothing else."""
     if netaddr.canonical(address) != address:
-        raise ActionError(f"{address!r} is no address")
+        raise ActionError(tell("{address!r} is no address", address=address))
     return address
 
 
 def _word(option: str, text: str, pattern: re.Pattern[str], expected: str) -> str:
     text = " ".join(text.split())
     if pattern.match(text) is None:
-        raise ActionError(f"{option}: expected {expected}, not {text!r}")
+        raise ActionError(
+            tell("{option}: expected {expected}, not {text!r}", option=option, expected=expected, text=text)
+        )
     return text
 
 
@@ -470,7 +473,7 @@ def _identifier(name: str) -> str:
 def _size(text: str) -> str:
     text = text.strip()
     if text and (not text.isascii() or not text.isdecimal() or not 0 < int(text) < 2**32):
-        raise ActionError(f"size: expected a whole number above 0, not {text!r}")
+        raise ActionError(tell("size: expected a whole number above 0, not {text!r}", text=text))
     return text
 
 
@@ -481,7 +484,9 @@ def _hooks(properties: Mapping[str, str]) -> tuple[str, ...]:
     hooks = tuple(dict.fromkeys(word.strip().lower() for word in text.split(",") if word.strip()))
     for hook in hooks:
         if hook not in _HOOKS:
-            raise ActionError(f"{option}: expected {', '.join(_HOOKS)}, not {hook!r}")
+            raise ActionError(
+                tell("{option}: expected {known}, not {hook!r}", option=option, known=", ".join(_HOOKS), hook=hook)
+            )
     return hooks
 
 
@@ -490,12 +495,12 @@ def _protocols(text: str) -> tuple[str, ...]:
     if "all" in words or "any" in words:
         return ()
     for word in words:
-        _word("protocol", word, _PROTOCOL, "tcp, udp, … or all")
+        _word("protocol", word, _PROTOCOL, tell("tcp, udp, … or all"))
         if word not in _WITH_PORTS:
             try:
                 socket.getprotobyname(word)
             except OSError:
-                raise ActionError(f"protocol: {word!r} is unknown") from None
+                raise ActionError(tell("protocol: {word!r} is unknown", word=word)) from None
     return words
 
 
@@ -508,11 +513,11 @@ def _ports(text: str, protocols: tuple[str, ...]) -> tuple[str, ...]:
     for word in words:
         match = _PORT.match(word)
         if match is None:
-            raise ActionError(f"port: {word!r} is no port")
+            raise ActionError(tell("port: {word!r} is no port", word=word))
         low = _port(match[1], protocols)
         high = _port(match[2], protocols) if match[2] is not None else low
         if low > high:
-            raise ActionError(f"port: the range {word!r} ends before it begins")
+            raise ActionError(tell("port: the range {word!r} ends before it begins", word=word))
         spans.append((low, high))
     joined: list[tuple[int, int]] = []
     for low, high in sorted(spans):
@@ -527,7 +532,7 @@ def _port(word: str, protocols: tuple[str, ...]) -> int:
     if word.isdecimal():
         number = int(word)
         if number > 65_535:
-            raise ActionError(f"port: {word!r} is larger than 65535")
+            raise ActionError(tell("port: {word!r} is larger than 65535", word=word))
         return number
     for protocol in protocols or ("tcp", "udp"):
         try:
@@ -537,4 +542,4 @@ def _port(word: str, protocols: tuple[str, ...]) -> int:
     try:
         return socket.getservbyname(word)
     except OSError:
-        raise ActionError(f"port: service {word!r} is unknown") from None
+        raise ActionError(tell("port: service {word!r} is unknown", word=word)) from None

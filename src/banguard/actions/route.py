@@ -10,6 +10,7 @@ from banguard import netaddr, run
 from banguard.actions.plain import PlainFirewall
 from banguard.actions.xtables import Runner, error_of
 from banguard.errors import ActionError
+from banguard.message import tell
 
 TYPES = ("blackhole", "unreachable", "prohibit", "throw")
 LISTING = 64 * 1024 * 1024
@@ -30,10 +31,12 @@ class Spec:
         """Read *properties*; raise ActionError naming the option."""
         kind = properties.get("blocktype", "").strip() or "unreachable"
         if kind not in TYPES:
-            raise ActionError(f"blocktype: expected one of {', '.join(TYPES)}, not {kind!r}")
+            raise ActionError(
+                tell("blocktype: expected one of {known}, not {kind!r}", known=", ".join(TYPES), kind=kind)
+            )
         table = properties.get("table", "").strip() or "main"
         if not (table.isascii() and table.replace("_", "").isalnum() and len(table) <= 32):
-            raise ActionError(f"table: expected a name or number, not {table!r}")
+            raise ActionError(tell("table: expected a name or number, not {table!r}", table=table))
         return cls(kind, table)
 
 

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from banguard import netaddr
 from banguard.actions.base import History, JailNumbers, ReverseLookup
 from banguard.errors import ActionError, StoreError
+from banguard.message import tell
 from banguard.model import Ban
 
 TAG = re.compile(r"<([^\s<>]+)>")
@@ -101,7 +102,7 @@ def _expand(text: str, values: Mapping[str, str], family: str, inside: tuple[str
         if value is None:
             return _BUILT_IN[name]() if name in _BUILT_IN else match[0]
         if name in inside:
-            raise ActionError(f"the tag {match[0]} refers to itself")
+            raise ActionError(tell("the tag {match} refers to itself", match=match[0]))
         return _expand(value, values, family, (*inside, name))
 
     for _ in range(MOST_ROUNDS):
@@ -109,7 +110,7 @@ def _expand(text: str, values: Mapping[str, str], family: str, inside: tuple[str
         if expanded == text:
             return text
         text = expanded  # `<a-<b>>`: replacing the inner tag made a new one
-    raise ActionError(f"the tags of {text[:60]!r} never come to an end")
+    raise ActionError(tell("the tags of {text!r} never come to an end", text=text[:60]))
 
 
 class BanTags(Mapping[str, object]):

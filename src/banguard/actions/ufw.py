@@ -17,6 +17,7 @@ from banguard.actions.generation import generation
 from banguard.actions.plain import PlainFirewall
 from banguard.actions.xtables import Runner, error_of, identifier
 from banguard.errors import ActionError
+from banguard.message import tell
 
 TIMEOUT = 30.0
 BLOCKS = ("deny", "reject")
@@ -39,10 +40,12 @@ class Spec:
         """Read *properties*; raise ActionError naming the option."""
         block = properties.get("blocktype", "").strip() or "reject"
         if block not in BLOCKS:
-            raise ActionError(f"blocktype: expected {' or '.join(BLOCKS)}, not {block!r}")
+            raise ActionError(
+                tell("blocktype: expected {known}, not {block!r}", known=" or ".join(BLOCKS), block=block)
+            )
         application = properties.get("application", "").strip()
         if application and _APPLICATION.match(application) is None:
-            raise ActionError(f"application: {application!r} is no name of a profile")
+            raise ActionError(tell("application: {application!r} is no name of a profile", application=application))
         mark = f"banguard {identifier(properties.get('name', '') or 'default')}"
         return cls(block, ("app", application) if application else (), mark)
 

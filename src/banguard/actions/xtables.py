@@ -12,6 +12,7 @@ from banguard import netaddr, run
 from banguard.actions.base import FullError, UnavailableError
 from banguard.actions.generation import generation
 from banguard.errors import ActionError
+from banguard.message import tell
 from banguard.model import Ban
 
 TIMEOUT = 30.0
@@ -85,7 +86,7 @@ def _hooks(text: str) -> tuple[str, ...]:
     hooks = tuple(dict.fromkeys(re.split(r"[\s,]+", text.strip()))) if text.strip() else ("INPUT",)
     for hook in hooks:
         if _CHAIN.match(hook) is None:
-            raise ActionError(f"chain: {hook!r} is no name of a chain")
+            raise ActionError(tell("chain: {hook!r} is no name of a chain", hook=hook))
     # nftables and iptables name the same places differently; both names are understood.
     return tuple(hook.upper() if hook in {"input", "forward"} else hook for hook in hooks)
 
@@ -93,7 +94,13 @@ def _hooks(text: str) -> tuple[str, ...]:
 def _target(option: str, text: str) -> str:
     text = " ".join(text.split())
     if _TARGET.match(text) is None:
-        raise ActionError(f"{option}: expected a target such as DROP or 'REJECT --reject-with …', not {text!r}")
+        raise ActionError(
+            tell(
+                "{option}: expected a target such as DROP or 'REJECT --reject-with …', not {text!r}",
+                option=option,
+                text=text,
+            )
+        )
     return text
 
 
@@ -116,13 +123,15 @@ def _matches(properties: Mapping[str, str]) -> tuple[str, ...]:
     protocols = _protocols(properties.get("protocol", "") or "tcp")
     kind = properties.get("type", "").strip() or "multiport"
     if kind not in {"multiport", "oneport", "allports"}:
-        raise ActionError(f"type: expected multiport, oneport or allports, not {kind!r}")
+        raise ActionError(tell("type: expected multiport, oneport or allports, not {kind!r}", kind=kind))
     state = "-m conntrack --ctstate NEW " if properties.get("state", "").strip() == "new" else ""
     ports = [] if kind == "allports" else _ports(properties.get("port", ""), protocols)
     if not ports:
         return tuple(f"-p {protocol} {state}" if protocol else state for protocol in protocols or ("",))
     if not protocols or not set(protocols) <= {"tcp", "udp", "sctp", "dccp", "udplite"}:
-        raise ActionError(f"protocol: {properties.get('protocol', '')!r} has no ports; use type=allports")
+        raise ActionError(
+            tell("protocol: {text!r} has no ports; use type=allports", text=properties.get("protocol", ""))
+        )
     return tuple(
         f"-p {protocol} {state}-m multiport --dports {','.join(some)} " for protocol in protocols for some in ports
     )
@@ -134,11 +143,11 @@ def _protocols(text: str) -> tuple[str, ...]:
         return ()
     for word in words:
         if _PROTOCOL.match(word) is None:
-            raise ActionError(f"protocol: expected tcp, udp, … or all, not {word!r}")
+            raise ActionError(tell("protocol: expected tcp, udp, … or all, not {word!r}", word=word))
         try:
             socket.getprotobyname(word)
         except OSError:
-            raise ActionError(f"protocol: {word!r} is unknown") from None
+            raise ActionError(tell("protocol: {word!r} is unknown", word=word)) from None
     return words
 
 
@@ -152,11 +161,11 @@ def _ports(text: str, protocols: Sequence[str]) -> list[list[str]]:
     for word in words:
         match = _PORT.match(word)
         if match is None:
-            raise ActionError(f"port: {word!r} is no port")
+            raise ActionError(tell("port: {word!r} is no port", word=word))
         low = _port(match[1], protocols)
         high = low if match[2] is None else _port(match[2], protocols)
         if low > high:
-            raise ActionError(f"port: the range {word!r} ends before it begins")
+            raise ActionError(tell("port: the range {word!r} ends before it begins", word=word))
         needed = 1 if low == high else 2
         if needed > room:
             groups.append([])
@@ -169,7 +178,7 @@ def _ports(text: str, protocols: Sequence[str]) -> list[list[str]]:
 def _port(word: str, protocols: Sequence[str]) -> int:
     if word.isdecimal():
         if int(word) > 65_535:
-            raise ActionError(f"port: {word!r} is larger than 65535")
+            raise ActionError(tell("port: {word!r} is larger than 65535", word=word))
         return int(word)
     for protocol in protocols or ("tcp", "udp"):
         try:
@@ -179,13 +188,13 @@ def _port(word: str, protocols: Sequence[str]) -> int:
     try:
         return socket.getservbyname(word)
     except OSError:
-        raise ActionError(f"port: service {word!r} is unknown") from None
+        raise ActionError(tell("port: service {word!r} is unknown", word=word)) from None
 
 
 def checked(address: str) -> str:
     """Return *address* if it is a canonical address or network, and nothing else."""
     if netaddr.canonical(address) != address:
-        raise ActionError(f"{address!r} is no address")
+        raise ActionError(tell("{address!r} is no address", address=address))
     return address
 
 

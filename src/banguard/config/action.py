@@ -21,6 +21,7 @@ from banguard.config.parts import DEFINITION, Parts
 from banguard.config.report import Report
 from banguard.config.schema import ActionConfig, ActionKind, Place
 from banguard.errors import ConfigError
+from banguard.message import tell
 
 _KNOWN = re.compile(r"<known/([^<> ]+)>")
 
@@ -45,7 +46,9 @@ class ActionReader:
         self._report.faults(sections.faults, jail=self._jail)
         if DEFINITION not in sections.sections:
             where = Place(sections.files[-1], 1)
-            self._report.warning("the action has no [Definition]", jail=self._jail, place=where)
+            self._report.warning(
+                tell("the action has no [Definition]", code="action-empty"), jail=self._jail, place=where
+            )
         brackets = dict(spec.options)
         name = brackets.setdefault("name", self._jail)
         brackets.setdefault("actname", spec.name + self._suffix(name))
@@ -74,7 +77,13 @@ class ActionReader:
 
     def _unknown(self, name: str, suffix: str) -> None:
         known = self._tree.names("action.d", (".py",) if suffix == ".py" else (".conf", ".local"))
-        message = f"unknown action {name!r}: no action.d/{name}{suffix}{did_you_mean(name, known)}"
+        message = tell(
+            "unknown action {name!r}: no action.d/{name}{suffix}{hint}",
+            code="action-unknown",
+            name=name,
+            suffix=suffix,
+            hint=did_you_mean(name, known),
+        )
         self._report.error(message, jail=self._jail, place=self._place)
 
     def _text(self, parts: Parts, option: str) -> str | None:
@@ -128,7 +137,9 @@ class ActionReader:
         for option, value in sections.own(DEFINITION).items():
             hint = misspelt(option, ACTION_OPTIONS)
             if hint and option not in names_in(sections.values()):
-                message = f"unknown option {option!r} in the action{hint}"
+                message = tell(
+                    "unknown option {option!r} in the action{hint}", code="option-unknown", option=option, hint=hint
+                )
                 self._report.warning(message, jail=self._jail, place=value.place)
 
 

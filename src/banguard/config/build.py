@@ -16,6 +16,7 @@ from banguard.config.report import Report
 from banguard.config.schema import Config, FilterConfig, JailConfig, Place, ServerConfig
 from banguard.config.server import is_fail2ban, read_server
 from banguard.errors import ConfigError
+from banguard.message import tell, why
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -33,7 +34,10 @@ def load(directory: str, *, overrides: Mapping[str, str] = _NONE, only: Collecti
     server = read_server(tree, overrides, report)
     sections = tree.read("jail")
     if sections is None:
-        report.error("no jail.conf and no jail.local", place=Place(os.path.join(tree.directory, "jail.conf"), 0))
+        report.error(
+            tell("no jail.conf and no jail.local", code="jail-files-missing"),
+            place=Place(os.path.join(tree.directory, "jail.conf"), 0),
+        )
         sections = Sections()
     report.jail_faults(sections.faults, only)
     used = names_in(sections.values())
@@ -48,7 +52,9 @@ def load(directory: str, *, overrides: Mapping[str, str] = _NONE, only: Collecti
                 jails[name] = jail
     for name in only or ():
         if name not in sections.sections:
-            report.error(f"unknown jail{did_you_mean(name, sections.sections)}", jail=name)
+            report.error(
+                tell("unknown jail{hint}", code="jail-unknown", hint=did_you_mean(name, sections.sections)), jail=name
+            )
     _check_defaults(sections, used, report)
     return Config(tree.directory, server, MappingProxyType(jails), report.problems)
 
@@ -71,7 +77,9 @@ def load_filter(
     try:
         name, brackets = parse_spec(spec)
     except ValueError as error:
-        raise ConfigError(f"bad filter {spec!r}: {error}") from None
+        raise ConfigError(
+            tell("bad filter {spec!r}: {reason}", code="filter-syntax", spec=spec, reason=why(error))
+        ) from None
     report = Report()
     reader = FilterReader(tree, report)
     found = reader.read(name, {**brackets, **options}, backend)
@@ -90,13 +98,21 @@ def load_jail(directory: str, name: str, *, backend: str | None = None) -> JailC
     report = Report()
     sections = tree.read("jail") or Sections()
     if name not in sections.sections or name == INCLUDES:
-        raise ConfigError(f"unknown jail {name!r}{did_you_mean(name, sections.sections)}", path=tree.directory)
+        raise ConfigError(
+            tell(
+                "unknown jail {name!r}{hint}",
+                code="jail-unknown",
+                name=name,
+                hint=did_you_mean(name, sections.sections),
+            ),
+            path=tree.directory,
+        )
     report.jail_faults(sections.faults, (name,))
     used = names_in(sections.values())
     jail = JailReader(tree, sections, name, report=report, used=used, backend=backend).read()
     if jail is None:
         report.raise_first()
-        raise ConfigError(f"jail {name!r} cannot be used", path=tree.directory)
+        raise ConfigError(tell("jail {name!r} cannot be used", code="jail-unusable", name=name), path=tree.directory)
     return jail
 
 
@@ -104,7 +120,7 @@ def _tree(directory: str) -> Tree:
     """Return the files of *directory*, over those that come with banguard unless it is one of fail2ban."""
     directory = directory.rstrip("/") or "/"
     if not os.path.isdir(directory):
-        raise ConfigError("there is no such directory", path=directory)
+        raise ConfigError(tell("there is no such directory", code="directory-missing"), path=directory)
     return Tree(directory, None if is_fail2ban(directory) else paths.shipped_directory())
 
 
@@ -114,4 +130,12 @@ def _check_defaults(sections: Sections, used: Collection[str], report: Report) -
         if option not in used and option not in CUSTOMARY_VARIABLES:
             hint = misspelt(option, JAIL_OPTIONS)
             if hint:
-                report.warning(f"{option!r} is no option, and nothing refers to it{hint}", place=value.place)
+                report.warning(
+                    tell(
+                        "{option!r} is no option, and nothing refers to it{hint}",
+                        code="option-unknown",
+                        option=option,
+                        hint=hint,
+                    ),
+                    place=value.place,
+                )

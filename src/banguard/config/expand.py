@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from banguard.config.schema import Place
 from banguard.errors import ConfigError
+from banguard.message import tell
 
 if TYPE_CHECKING:
     from banguard.config.ini import Sections, Value
@@ -110,11 +111,18 @@ class Scope:
                 pieces.append(self._refer(found[1], place, trail, strict=strict))
                 length += len(pieces[-1])
                 if length > _LONGEST:
-                    raise _error("the value grows without end", place)
+                    raise _error(tell("the value grows without end", code="value-endless"), place)
             elif found[0] == "%%" or not strict:
                 pieces.append("%")
             else:
-                raise _error(f"a lone '%' (write '%%' for a percent sign): {_around(text, found.start())}", place)
+                raise _error(
+                    tell(
+                        "a lone '%' (write '%%' for a percent sign): {piece}",
+                        code="percent-alone",
+                        piece=_around(text, found.start()),
+                    ),
+                    place,
+                )
         pieces.append(text[end:])
         return "".join(pieces)
 
@@ -122,16 +130,16 @@ class Scope:
         """Return what `%(name)s` stands for."""
         step, value, text = self._find(name, trail)
         if step in trail:
-            raise _error(f"%({name})s refers to itself", place)
+            raise _error(tell("%({name})s refers to itself", code="value-endless", name=name), place)
         self._replaced += 1
         if self._replaced > _MOST_REPLACEMENTS or len(trail) > _DEEPEST:
-            raise _error(f"%({name})s leads on without end", place)
+            raise _error(tell("%({name})s leads on without end", code="value-endless", name=name), place)
         if value is not None:
             return self._expand(value.text, value.place, (*trail, step), strict=True)
         if text is not None:
             return self._expand(text, None, (*trail, step), strict=False)
         if strict:
-            raise _error(f"%({name})s is not defined anywhere", place)
+            raise _error(tell("%({name})s is not defined anywhere", code="reference-unknown", name=name), place)
         return f"%({name})s"
 
     def _find(self, name: str, trail: _Trail) -> tuple[_Step, Value | None, str | None]:
@@ -187,10 +195,15 @@ class Tags:
             return self._expand(text)
         if name in self._open:
             raise ConfigError(
-                f"<{name}> contains itself: {' in '.join(f'<{open_}>' for open_ in reversed(self._open))}"
+                tell(
+                    "<{name}> contains itself: {known}",
+                    code="value-endless",
+                    name=name,
+                    known=" in ".join(f"<{open_}>" for open_ in reversed(self._open)),
+                )
             )
         if len(self._open) > _DEEPEST:
-            raise ConfigError(f"<{name}> leads on without end")
+            raise ConfigError(tell("<{name}> leads on without end", code="value-endless", name=name))
         self._open.append(name)
         try:
             return self._expand(text)
@@ -209,7 +222,7 @@ class Tags:
                 continue
             count += 1
             if count > _MOST_REPLACEMENTS or len(text) > _LONGEST:
-                raise ConfigError(f"<{tag[1]}> is replaced without end")
+                raise ConfigError(tell("<{tag}> is replaced without end", code="value-endless", tag=tag[1]))
             text = text[: tag.start()] + replacement + text[tag.end() :]
             # The new text may complete a tag around it: `<lt_<logtype>/x>`.
             start = max(text.rfind("<", 0, tag.start()), 0)
@@ -252,9 +265,9 @@ def parse_spec(text: str) -> Spec:
         return Spec(text.strip(), {})
     options, end = _brackets(text, len(name))
     if text[end:].strip():
-        raise ValueError(f"unexpected {_around(text, end)} after ']'")
+        raise ValueError(tell("unexpected {piece} after ']'", piece=_around(text, end)))
     if not name.strip():
-        raise ValueError("no name before '['")
+        raise ValueError(tell("no name before '['"))
     return Spec(name.strip(), options)
 
 
@@ -265,14 +278,14 @@ def parse_specs(text: str) -> list[Spec]:
     while position < len(text):
         name = _ITEM.match(text, position)
         if name is None:
-            raise ValueError(f"no name before {_around(text, position)}")
+            raise ValueError(tell("no name before {piece}", piece=_around(text, position)))
         position = name.end()
         options: dict[str, str] = {}
         begin = _skip(text, position)
         if text[begin : begin + 1] == "[":
             options, position = _brackets(text, begin)
             if position < len(text) and not text[position].isspace():
-                raise ValueError(f"unexpected {_around(text, position)} after ']'")
+                raise ValueError(tell("unexpected {piece} after ']'", piece=_around(text, position)))
         specs.append(Spec(name[0], options))
         position = _skip(text, position)
     return specs
@@ -282,7 +295,7 @@ def parse_options(text: str) -> dict[str, str]:
     """Parse bracket options without their brackets: `key="<ip>", max-count=100`. Raise ValueError."""
     options, end = _brackets(f"[{text}]", 0)
     if end != len(text) + 2:
-        raise ValueError(f"unexpected {_around(text, end - 1)}")
+        raise ValueError(tell("unexpected {piece}", piece=_around(text, end - 1)))
     return options
 
 
@@ -295,15 +308,17 @@ def _brackets(text: str, position: int) -> tuple[dict[str, str], int]:
             key = _KEY.match(text, position)
             if key is None or text[key.end() : key.end() + 1] != "=":
                 if position >= len(text):
-                    raise ValueError("missing ']'")
-                raise ValueError(f"expected option=value at {_around(text, position)}")
+                    raise ValueError(tell("missing ']'"))
+                raise ValueError(tell("expected option=value at {piece}", piece=_around(text, position)))
             options[key[0]], position = _value(text, key.end() + 1)
             if text[position : position + 1] == ",":
                 position = _skip(text, position + 1)
             elif text[position : position + 1] != "]":
                 if position >= len(text):
-                    raise ValueError("missing ']'")
-                raise ValueError(f"unexpected {_around(text, position)} after option {key[0]!r}")
+                    raise ValueError(tell("missing ']'"))
+                raise ValueError(
+                    tell("unexpected {piece} after option {key!r}", piece=_around(text, position), key=key[0])
+                )
         position += 1
         following = _skip(text, position)
         if text[following : following + 1] != "[":

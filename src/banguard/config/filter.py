@@ -15,6 +15,7 @@ from banguard.config.parts import DEFINITION, INIT, Parts
 from banguard.config.report import Report
 from banguard.config.schema import FilterConfig, Place
 from banguard.errors import ConfigError
+from banguard.message import tell, why
 
 _LISTS = ("failregex", "ignoreregex", "successregex", "journalmatch")
 _Origins = list[tuple[Place, str]]
@@ -60,14 +61,18 @@ class FilterReader:
         sections = self._files(name) if name else Sections()
         if sections is None:
             hint = did_you_mean(name, self._tree.names("filter.d"))
-            message = f"unknown filter {name!r}: no filter.d/{name}.conf{hint}"
+            message = tell(
+                "unknown filter {name!r}: no filter.d/{name}.conf{hint}", code="filter-unknown", name=name, hint=hint
+            )
             self._report.error(message, jail=self._jail, place=self._place)
             return False
         self.sections = sections
         self._report.faults(sections.faults, jail=self._jail)
         if name and not sections.sections.keys() & {DEFINITION, INIT}:
             where = Place(sections.files[-1], 1)
-            self._report.warning("the filter has no [Definition]", jail=self._jail, place=where)
+            self._report.warning(
+                tell("the filter has no [Definition]", code="filter-empty"), jail=self._jail, place=where
+            )
         if "logtype" not in brackets and "logtype" not in sections.own(DEFINITION):
             journal = backend.strip().lower().startswith(("systemd", "journald"))
             self.brackets["logtype"] = "journal" if journal else "file"
@@ -154,7 +159,7 @@ class FilterReader:
         try:
             return max(table.parse_int(text), 1)
         except ValueError as error:
-            message = f"bad value for maxlines: {error}; using 1"
+            message = tell("bad value for maxlines: {reason}; using 1", code="value-bad", reason=why(error))
             self._report.warning(message, jail=self._jail, place=places.get("maxlines"))
             return 1
 
@@ -162,7 +167,7 @@ class FilterReader:
         try:
             return table.parse_journalmatch(text)
         except ValueError as error:
-            message = f"bad value for journalmatch: {error}"
+            message = tell("bad value for journalmatch: {reason}", code="value-bad", reason=why(error))
             self._report.error(message, jail=self._jail, place=places.get("journalmatch"))
             return ()
 
@@ -172,7 +177,9 @@ class FilterReader:
             for option, value in self.sections.own(section).items():
                 hint = table.misspelt(option, FILTER_OPTIONS)
                 if hint and option not in names_in(self.sections.values()):
-                    message = f"unknown option {option!r} in the filter{hint}"
+                    message = tell(
+                        "unknown option {option!r} in the filter{hint}", code="option-unknown", option=option, hint=hint
+                    )
                     self._report.warning(message, jail=self._jail, place=value.place)
 
 

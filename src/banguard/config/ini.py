@@ -14,6 +14,7 @@ from typing import NamedTuple
 from banguard.config.expand import Scope
 from banguard.config.schema import Place
 from banguard.errors import ConfigError
+from banguard.message import tell
 
 DEFAULT = "DEFAULT"
 INCLUDES = "INCLUDES"
@@ -87,28 +88,67 @@ def parse_text(text: str, path: str) -> IniFile:
             section = stripped[1 : stripped.rfind("]")]
             if section in began and section != DEFAULT:
                 faults.append(
-                    Fault(f"section [{section}] stands twice, first in line {began[section]}", path, number, section)
+                    Fault(
+                        tell(
+                            "section [{section}] stands twice, first in line {began}",
+                            code="section-twice",
+                            section=section,
+                            began=began[section],
+                        ),
+                        path,
+                        number,
+                        section,
+                    )
                 )
             began.setdefault(section, number)
             sections.setdefault(section, {})
             continue
         if section is None:
-            faults.append(Fault(f"{_short(stripped)} stands before any [section]", path, number))
+            faults.append(
+                Fault(
+                    tell("{text} stands before any [section]", code="line-outside", text=_short(stripped)), path, number
+                )
+            )
             value = ([], [])  # its further lines belong to it and are dropped with it
             continue
         key, given = _split(stripped)
         if key is None:
-            faults.append(Fault(f"neither 'key = value' nor [section]: {_short(stripped)}", path, number, section))
+            faults.append(
+                Fault(
+                    tell("neither 'key = value' nor [section]: {text}", code="line-syntax", text=_short(stripped)),
+                    path,
+                    number,
+                    section,
+                )
+            )
             value = ([], [])
             continue
         if not key:
-            faults.append(Fault(f"no name before the value: {_short(stripped)}", path, number, section))
+            faults.append(
+                Fault(
+                    tell("no name before the value: {text}", code="line-syntax", text=_short(stripped)),
+                    path,
+                    number,
+                    section,
+                )
+            )
             value = ([], [])
             continue
         if (section, key) in parts:
             first = parts[section, key][1][0]
             faults.append(
-                Fault(f"option {key!r} stands twice in [{section}], first in line {first}", path, number, section)
+                Fault(
+                    tell(
+                        "option {key!r} stands twice in [{section}], first in line {first}",
+                        code="option-twice",
+                        key=key,
+                        section=section,
+                        first=first,
+                    ),
+                    path,
+                    number,
+                    section,
+                )
             )
         value = parts[section, key] = ([given], [number])
     for (name, key), (texts, numbers) in parts.items():
@@ -128,9 +168,21 @@ def read_file(path: str) -> IniFile:
             text = file.read()
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        return IniFile(path, {}, [Fault(f"is not UTF-8 ({error.reason}); the file is left out", path, line)])
+        return IniFile(
+            path,
+            {},
+            [
+                Fault(
+                    tell("is not UTF-8 ({reason}); the file is left out", code="file-encoding", reason=error.reason),
+                    path,
+                    line,
+                )
+            ],
+        )
     except OSError as error:
-        return IniFile(path, {}, [Fault(f"cannot be read: {error.strerror}", path, 0)])
+        return IniFile(
+            path, {}, [Fault(tell("cannot be read: {reason}", code="file-unreadable", reason=error.strerror), path, 0)]
+        )
     return parse_text(text, path)
 
 

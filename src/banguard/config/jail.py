@@ -15,6 +15,7 @@ from banguard.config.options import CUSTOMARY_VARIABLES, JAIL_OPTIONS, Option, d
 from banguard.config.report import Report
 from banguard.config.schema import ActionConfig, ActionKind, BanPrefix, BantimeIncrement, JailConfig, Place
 from banguard.errors import ConfigError
+from banguard.message import tell, why
 
 # The version whose configuration is understood; files may ask for it as %(fail2ban_version)s.
 FAIL2BAN_VERSION = "1.1.0"
@@ -67,7 +68,11 @@ class JailReader:
     def read(self) -> JailConfig | None:
         """Return the jail, or None when it has an error, which is reported."""
         if len(self._name) > _LONGEST_NAME:
-            message = f"the name is longer than the {_LONGEST_NAME} characters some firewalls can do with"
+            message = tell(
+                "the name is longer than the {most} characters some firewalls can do with",
+                code="name-long",
+                most=_LONGEST_NAME,
+            )
             self._report.warning(message, jail=self._name, place=self._begin())
         backend = self._backend or self._text(self._plain, "backend") or "auto"
         spec = self._text(self._plain, "filter") or ""
@@ -75,7 +80,11 @@ class JailReader:
         try:
             name, brackets = parse_spec(spec)
         except ValueError as error:
-            self._report.error(f"bad filter {spec!r}: {error}", jail=self._name, place=self.place("filter"))
+            self._report.error(
+                tell("bad filter {spec!r}: {reason}", code="filter-syntax", spec=spec, reason=why(error)),
+                jail=self._name,
+                place=self.place("filter"),
+            )
             return None
         if not filter_.read(name, brackets, backend) or self._report.has_error(self._name):
             return None
@@ -92,16 +101,22 @@ class JailReader:
         if self._report.has_error(self._name):
             return None
         for action in twice:
-            message = (
-                f"action {action.name!r} is there twice, the second is left out; "
-                f"another name tells them apart: {action.file}[name={self._name}-2]"
+            message = tell(
+                "action {name!r} is there twice, the second is left out; "
+                "another name tells them apart: {file}[name={jail}-2]",
+                code="action-twice",
+                name=action.name,
+                file=action.file,
+                jail=self._name,
             )
             self._report.error(message, jail=self._name, place=self.place("action"))
         if not config.failregex and backend != "history":
-            message = "no failregex: nothing will ever be found"
+            message = tell("no failregex: nothing will ever be found", code="regex-missing")
             self._report.warning(message, jail=self._name, place=self._begin())
         if not actions:
-            self._report.warning("no action: bans have no effect", jail=self._name, place=self._begin())
+            self._report.warning(
+                tell("no action: bans have no effect", code="action-missing"), jail=self._name, place=self._begin()
+            )
         self._check_names(filter_, actions)
         given.update(filter_texts)
         values = self._values(given)
@@ -136,7 +151,13 @@ class JailReader:
             return None
 
     def _warn(self, option: str, error: ValueError, instead: object) -> None:
-        message = f"bad value for {option}: {error}; using {instead!r}"
+        message = tell(
+            "bad value for {option}: {reason}; using {instead!r}",
+            code="value-bad",
+            option=option,
+            reason=why(error),
+            instead=instead,
+        )
         self._report.warning(message, jail=self._name, place=self.place(option))
 
     def _values(self, texts: Mapping[str, str]) -> dict[str, object]:
@@ -172,7 +193,9 @@ class JailReader:
         try:
             specs = parse_specs(text)
         except ValueError as error:
-            self._report.error(f"bad action: {error}", jail=self._name, place=place)
+            self._report.error(
+                tell("bad action: {reason}", code="action-syntax", reason=why(error)), jail=self._name, place=place
+            )
             return (), ()
         actions: dict[str, ActionConfig] = {}
         twice = []
@@ -202,7 +225,12 @@ class JailReader:
         for option, value in doubtful.items():
             if option not in used:
                 hint = did_you_mean(option, (*JAIL_OPTIONS, *CUSTOMARY_VARIABLES, *self._sections.defaults))
-                message = f"{option!r} is no option, and nothing refers to it{hint}"
+                message = tell(
+                    "{option!r} is no option, and nothing refers to it{hint}",
+                    code="option-unknown",
+                    option=option,
+                    hint=hint,
+                )
                 self._report.warning(message, jail=self._name, place=value.place)
 
 

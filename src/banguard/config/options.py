@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from banguard import duration
 from banguard.config.expand import Spec, parse_options, parse_spec
 from banguard.config.schema import IgnoreCache, LogPath
+from banguard.message import tell
 
 # ---- parsers: text to typed value, or ValueError with words for the operator
 
@@ -31,7 +32,7 @@ def parse_bool(text: str) -> bool:
         return True
     if word in _FALSE:
         return False
-    raise ValueError(f"expected true or false, not {text!r}")
+    raise ValueError(tell("expected true or false, not {text!r}", text=text))
 
 
 def is_true(text: str) -> bool:
@@ -44,7 +45,7 @@ def parse_int(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise ValueError(f"expected a whole number, not {text!r}") from None
+        raise ValueError(tell("expected a whole number, not {text!r}", text=text)) from None
 
 
 def parse_seconds(text: str) -> float:
@@ -81,7 +82,7 @@ def parse_prefix(bits: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         length = parse_int(text.strip().removeprefix("/"))
         if not 1 <= length <= bits:
-            raise ValueError(f"expected a number of bits from 1 to {bits}, not {text!r}")
+            raise ValueError(tell("expected a number of bits from 1 to {bits}, not {text!r}", bits=bits, text=text))
         return length
 
     return parse
@@ -95,7 +96,7 @@ def parse_protect(text: str) -> tuple[str, ...]:
     words = parse_words(text.lower())
     for word in words:
         if word not in PROTECTED:
-            raise ValueError(f"expected {' or '.join(PROTECTED)}, not {word!r}")
+            raise ValueError(tell("expected {known}, not {word!r}", known=" or ".join(PROTECTED), word=word))
     return words
 
 
@@ -111,7 +112,7 @@ def parse_journalmatch(text: str) -> tuple[tuple[str, ...], ...]:
     try:
         return tuple(tuple(shlex.split(line)) for line in parse_lines(text))
     except ValueError as error:
-        raise ValueError(f"{str(error).lower()} in {text!r}") from None
+        raise ValueError(tell("{reason} in {text!r}", reason=str(error).lower(), text=text)) from None
 
 
 def parse_logpath(text: str) -> tuple[LogPath, ...]:
@@ -134,7 +135,7 @@ def parse_backend(text: str) -> Spec:
     spec = parse_spec(text)
     name = spec.name.lower()
     if name not in BACKENDS:
-        raise ValueError(f"expected one of {', '.join(BACKENDS)}, not {text!r}")
+        raise ValueError(tell("expected one of {known}, not {text!r}", known=", ".join(BACKENDS), text=text))
     return Spec(name, spec.options)
 
 
@@ -142,7 +143,7 @@ def parse_usedns(text: str) -> str:
     """Return `yes`, `warn`, `no` or `raw`."""
     word = text.strip().lower()
     if word not in ("yes", "warn", "no", "raw"):
-        raise ValueError(f"expected yes, warn, no or raw, not {text!r}")
+        raise ValueError(tell("expected yes, warn, no or raw, not {text!r}", text=text))
     return word
 
 
@@ -156,7 +157,7 @@ def parse_encoding(text: str) -> str:
     try:
         codecs.lookup(name)
     except LookupError:
-        raise ValueError(f"unknown encoding {text!r}") from None
+        raise ValueError(tell("unknown encoding {text!r}", text=text)) from None
     return name
 
 
@@ -167,9 +168,9 @@ def parse_ignorecache(text: str) -> IgnoreCache | None:
     given = parse_options(text)
     unknown = sorted(set(given) - {"key", "max-count", "max-time"})
     if unknown:
-        raise ValueError(f"unknown part {unknown[0]!r}; there are key, max-count and max-time")
+        raise ValueError(tell("unknown part {unknown!r}; there are key, max-count and max-time", unknown=unknown[0]))
     if not given.get("key"):
-        raise ValueError("the key is missing")
+        raise ValueError(tell("the key is missing"))
     return IgnoreCache(
         given["key"],
         parse_int(given["max-count"]) if "max-count" in given else 100,
@@ -191,7 +192,7 @@ def parse_loglevel(text: str) -> str:
     """Return the level in capitals."""
     word = text.strip().upper()
     if word not in LOG_LEVELS:
-        raise ValueError(f"expected one of {', '.join(LOG_LEVELS)}, not {text!r}")
+        raise ValueError(tell("expected one of {known}, not {text!r}", known=", ".join(LOG_LEVELS), text=text))
     return word
 
 
@@ -370,7 +371,7 @@ def parse_option(name: str, text: str) -> object:
     """Return the value of jail option *name* given as *text*, typed as its field in `JailConfig`; raise ValueError."""
     option = JAIL_OPTIONS.get(name.lower())
     if option is None:
-        raise ValueError(f"unknown option {name!r}{did_you_mean(name, JAIL_OPTIONS)}")
+        raise ValueError(tell("unknown option {name!r}{hint}", name=name, hint=did_you_mean(name, JAIL_OPTIONS)))
     if option.optional and not text.strip():
         return option.default
     return option.parse(text)
@@ -381,7 +382,7 @@ def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.75) -> str:
     import difflib  # noqa: PLC0415  needed only when something is wrong
 
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
-    return f"; did you mean {found[0]!r}?" if found else ""
+    return tell("; did you mean {name!r}?", name=found[0]) if found else ""
 
 
 def misspelt(name: str, known: Collection[str]) -> str:

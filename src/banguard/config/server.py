@@ -13,6 +13,7 @@ from banguard.config.parts import DEFINITION
 from banguard.config.report import Report
 from banguard.config.schema import ServerConfig
 from banguard.errors import ConfigError
+from banguard.message import tell, why
 
 
 def is_fail2ban(directory: str) -> bool:
@@ -65,12 +66,30 @@ def read_server(tree: Tree, overrides: Mapping[str, str], report: Report) -> Ser
         except ValueError as error:
             found[option.field] = default
             if given is not None:
-                report.error(f"bad value for {option.name}: {error}")
+                report.error(
+                    tell("bad value for {name}: {reason}", code="value-bad", name=option.name, reason=why(error))
+                )
             else:
-                report.warning(f"bad value for {option.name}: {error}; using {default!r}", place=place)
+                report.warning(
+                    tell(
+                        "bad value for {name}: {reason}; using {default!r}",
+                        code="value-bad",
+                        name=option.name,
+                        reason=why(error),
+                        default=default,
+                    ),
+                    place=place,
+                )
     for name in overrides:
         if name not in SERVER_OPTIONS:
-            report.error(f"unknown setting {name!r}{did_you_mean(name, SERVER_OPTIONS)}")
+            report.error(
+                tell(
+                    "unknown setting {name!r}{hint}",
+                    code="option-unknown",
+                    name=name,
+                    hint=did_you_mean(name, SERVER_OPTIONS),
+                )
+            )
     found["stacksize"] = _stacksize(sections, report)
     _check_names(sections, report)
     return ServerConfig(**found)  # type: ignore[arg-type]  # the table and the dataclass agree, which a test checks
@@ -94,7 +113,9 @@ def _stacksize(sections: Sections, report: Report) -> int:
     try:
         return parse_int(Scope(sections, "Thread").text("stacksize") or "0")
     except (ConfigError, ValueError) as error:
-        report.warning(f"bad value for stacksize: {error}; using 0", place=value.place)
+        report.warning(
+            tell("bad value for stacksize: {reason}; using 0", code="value-bad", reason=why(error)), place=value.place
+        )
         return 0
 
 
@@ -106,4 +127,12 @@ def _check_names(sections: Sections, report: Report) -> None:
     used = names_in(sections.values())
     for name, value in unknown.items():
         if name not in used:
-            report.warning(f"unknown setting {name!r}{did_you_mean(name, SERVER_OPTIONS)}", place=value.place)
+            report.warning(
+                tell(
+                    "unknown setting {name!r}{hint}",
+                    code="option-unknown",
+                    name=name,
+                    hint=did_you_mean(name, SERVER_OPTIONS),
+                ),
+                place=value.place,
+            )

@@ -10,6 +10,7 @@ from banguard.daemon.parts import check_encoding, deaf, make_rules
 from banguard.daemon.pool import has_files
 from banguard.errors import ActionError, ConfigError, SourceError
 from banguard.matching import FilterRules
+from banguard.message import tell, why
 from banguard.sources import source_name
 
 
@@ -32,7 +33,7 @@ def check_jail(jail: JailConfig, *, logs: bool = True) -> Iterator[Problem]:
         try:
             source_name(jail.backend)
         except SourceError as error:
-            yield _problem(jail, str(error), "backend")
+            yield _problem(jail, tell("{reason}", code="backend-unusable", reason=why(error)), "backend")
     try:
         check_encoding(jail)
     except ConfigError as error:
@@ -48,7 +49,8 @@ def check_jail(jail: JailConfig, *, logs: bool = True) -> Iterator[Problem]:
             verify(action)
         except ActionError as error:
             place = Place(action.path, 1) if action.path else None
-            yield Problem(Severity.ERROR, f"action {action.name!r}: {error}", jail.name, place)
+            message = tell("action {name!r}: {reason}", code="action-broken", name=action.name, reason=why(error))
+            yield Problem(Severity.ERROR, message, jail.name, place)
     if not logs or journal:
         return
     if jail.logpath and not has_files(jail) and not (jail.filter.journalmatch and jail.systemd_if_nologs):
@@ -56,14 +58,18 @@ def check_jail(jail: JailConfig, *, logs: bool = True) -> Iterator[Problem]:
         severity = Severity.WARNING if jail.skip_if_nologs else Severity.ERROR
         yield Problem(
             severity,
-            f"Have not found any log file for '{jail.name}' jail: nothing matches {patterns}",
+            tell(
+                "Have not found any log file for '{jail}' jail: nothing matches {patterns}",
+                code="log-missing",
+                jail=jail.name,
+                patterns=patterns,
+            ),
             jail.name,
             jail.places.get("logpath"),
         )
     elif not jail.logpath and not jail.filter.journalmatch and jail.filter.failregex:
-        yield Problem(
-            Severity.ERROR, "there is no logpath, so nothing can be read", jail.name, jail.places.get("filter")
-        )
+        message = tell("there is no logpath, so nothing can be read", code="log-none")
+        yield Problem(Severity.ERROR, message, jail.name, jail.places.get("filter"))
 
 
 def _hazards(jail: JailConfig, rules: FilterRules) -> Iterator[Problem]:
@@ -77,14 +83,19 @@ def _hazards(jail: JailConfig, rules: FilterRules) -> Iterator[Problem]:
     ):
         if not (pattern.explodes or pattern.unbounded):
             continue
-        then = "it is matched with bounded effort, which is slower"
+        then = tell("it is matched with bounded effort, which is slower")
         if pattern.unbounded:
-            then = "it cannot be matched with bounded effort either, so that one line could stop the server"
-        message = (
-            f"the time for a line can double with each of its characters, {then}; repeat no group that holds a repeat"
+            then = tell("it cannot be matched with bounded effort either, so that one line could stop the server")
+        message = tell(
+            "{option} {regex!r}: the time for a line can double with each of its characters, {then}; "
+            "repeat no group that holds a repeat",
+            code="regex-slow",
+            option=name.partition("[")[0],
+            regex=pattern.text,
+            then=then,
         )
         place = jail.filter.places.get(name) or jail.places.get("filter")
-        yield Problem(Severity.WARNING, f"{name.partition('[')[0]} {pattern.text!r}: {message}", jail.name, place)
+        yield Problem(Severity.WARNING, message, jail.name, place)
 
 
 def _refused(jail: JailConfig, error: ConfigError) -> Problem:

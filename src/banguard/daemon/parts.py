@@ -20,6 +20,7 @@ from banguard.jails.ignore import IgnoreRules
 from banguard.jails.jail import Offender
 from banguard.jails.resolver import Resolver
 from banguard.matching import FilterRules
+from banguard.message import tell
 from banguard.model import Fact
 from banguard.run import shell
 
@@ -88,7 +89,7 @@ def check_encoding(config: JailConfig) -> None:
     except LookupError:
         place = config.places.get("logencoding")
         raise ConfigError(
-            f"unknown logencoding {config.logencoding!r}; try UTF-8 or latin-1",
+            tell("unknown logencoding {logencoding!r}; try UTF-8 or latin-1", logencoding=config.logencoding),
             path=place.path if place else None,
             line=place.line if place else None,
         ) from None

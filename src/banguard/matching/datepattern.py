@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from banguard.errors import PatternError
+from banguard.message import tell, why
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -193,7 +194,9 @@ class DatePattern:
                 warnings.simplefilter("ignore")  # of the kind "possible nested set": the author of a filter meant it
                 regex = re.compile(self.regex(years), re.IGNORECASE if self._ignore_case else 0)
         except (re.error, RecursionError, OverflowError) as error:
-            raise PatternError(f"not a date pattern: {error}", pattern=self.text) from None
+            raise PatternError(
+                tell("not a date pattern: {reason}", code="date-broken", reason=why(error)), pattern=self.text
+            ) from None
         # `search` would try a regex that starts with ^ at every position; `match` gives up at the first.
         find = regex.match if self.at_start else regex.search
         return Matcher(regex, find, dict(regex.groupindex))
@@ -249,7 +252,9 @@ def compile_datepattern(text: str | None) -> list[Weighted]:
 
 def _add(templates: dict[str, Weighted], pattern: DatePattern, line: str) -> None:
     if pattern.name in templates:
-        raise PatternError(f"date pattern {pattern.name!r} stands twice", pattern=line)
+        raise PatternError(
+            tell("date pattern {name!r} stands twice", code="date-broken", name=pattern.name), pattern=line
+        )
     templates[pattern.name] = Weighted(pattern, 1.0)
 
 
@@ -392,7 +397,10 @@ def _translate(body: str, text: str) -> str:
         if name in _COMPOSED:
             return _TOKEN.sub(regex_of, _COMPOSED[name])
         if name not in _TOKENS:
-            raise PatternError(f"unknown token {found[0]!r}; a percent sign is written %%", pattern=text)
+            raise PatternError(
+                tell("unknown token {found!r}; a percent sign is written %%", code="date-broken", found=found[0]),
+                pattern=text,
+            )
         group, regex, _ = _TOKENS[name]
         return f"{_BLANK_BEFORE.get(name, '')}(?P<{group}>{regex})"
 

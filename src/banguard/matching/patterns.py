@@ -11,6 +11,7 @@ from banguard.matching.bounded import Bounded, BoundedMatch, compile_bounded
 from banguard.matching.hazard import ENDLESS, explodes, safe_length
 from banguard.matching.tags import expand, group_name
 from banguard.matching.universal import matches_every_line
+from banguard.message import tell
 
 Found = re.Match[str] | BoundedMatch
 Finder = Callable[[str], "Found | None"]
@@ -205,7 +206,7 @@ def compile_pattern(text: str, *, names: bool = True, multiline: bool = False) -
     Raise PatternError when it is empty or no regex.
     """
     if not text:
-        raise PatternError("empty regex", pattern=text)
+        raise PatternError(tell("empty regex", code="regex-broken"), pattern=text)
     regex = scope_flags(expand(text, names=names))
     flags = re.MULTILINE if multiline else re.NOFLAG
     with warnings.catch_warnings():
@@ -221,5 +222,8 @@ def compile_pattern(text: str, *, names: bool = True, multiline: bool = False) -
                 compiled = re.compile(hoisted, flags)
         except (re.error, ValueError, OverflowError, RecursionError) as error:
             reason = error.msg if isinstance(error, re.error) else str(error)
-            raise PatternError(f"cannot compile regex {text!r}: {reason}", pattern=text) from None
+            raise PatternError(
+                tell("cannot compile regex {text!r}: {reason}", code="regex-broken", text=text, reason=reason),
+                pattern=text,
+            ) from None
     return Pattern(text, compiled)

@@ -11,6 +11,7 @@ from banguard.matching.bounded import GiveUpError
 from banguard.matching.dates import DateDetector, FoundDate
 from banguard.matching.multiline import LineWindow, Sessions
 from banguard.matching.patterns import ID_GROUPS, SHORT, Finder, Found, Pattern, compile_pattern
+from banguard.message import tell
 from banguard.netaddr import canonical as _canonical
 
 if TYPE_CHECKING:
@@ -147,7 +148,10 @@ class FilterRules:
         before = self.prefix.groups if self.prefix is not None else frozenset()
         for pattern in (*self.failures, *self.successes):
             if not ID_GROUPS & (pattern.groups | before):
-                raise PatternError(f"No failure-id group in {pattern.text!r}", pattern=pattern.text)
+                raise PatternError(
+                    tell("No failure-id group in {text!r}", code="regex-no-host", text=pattern.text),
+                    pattern=pattern.text,
+                )
         self.detector = DateDetector(datepattern, timezone=timezone, any_year=any_year)
         self._find_date = self.detector.find
         self.maxlines = maxlines

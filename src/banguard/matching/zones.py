@@ -7,6 +7,8 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
+from banguard.message import tell
+
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
@@ -157,12 +159,12 @@ def offset_of(text: str) -> int:
     """
     parts = _OFFSET.fullmatch(text)
     if parts is None or not text:
-        raise ValueError(f"unknown time zone {text!r}")
+        raise ValueError(tell("unknown time zone {text!r}", code="timezone-unknown", text=text))
     name, sign, hours, minutes = parts.groups()
     offset = 0
     if name:
         if name not in ABBREVIATIONS:
-            raise ValueError(f"unknown time zone {text!r}")
+            raise ValueError(tell("unknown time zone {text!r}", code="timezone-unknown", text=text))
         offset = ABBREVIATIONS[name]
     if sign:
         shift = int(hours) * 3600 + int(minutes or 0) * 60
@@ -191,6 +193,10 @@ def parse_zone(text: str | None) -> Zone:
         return NamedZone(zoneinfo.ZoneInfo(text))
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(
-            f"unknown time zone {text!r}: neither an offset such as UTC+0200, an abbreviation such as CET, "
-            "nor a name such as Europe/Zurich"
+            tell(
+                "unknown time zone {text!r}: neither an offset such as UTC+0200, an abbreviation such as CET, "
+                "nor a name such as Europe/Zurich",
+                code="timezone-unknown",
+                text=text,
+            )
         ) from None

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, cast
 
 from banguard.errors import SourceError
+from banguard.message import tell
 
 if TYPE_CHECKING:
     import threading
@@ -172,7 +173,7 @@ def source_name(backend: str) -> str:
     word = _ALIASES.get(word, word)
     if word not in SOURCES:
         known = ", ".join(["auto", *SOURCES, *_ALIASES])
-        raise SourceError(f"unknown backend {backend!r}; known are {known}")
+        raise SourceError(tell("unknown backend {backend!r}; known are {known}", backend=backend, known=known))
     return word
 
 

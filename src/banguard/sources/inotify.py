@@ -15,6 +15,7 @@ from types import ModuleType
 
 from banguard.clock import Clock
 from banguard.errors import SourceError
+from banguard.message import tell, why
 from banguard.model import SourceTrouble
 from banguard.sources.base import LogStats, PrefilterFor, Publish, Subscription
 from banguard.sources.front import Front
@@ -55,10 +56,13 @@ def _load() -> ModuleType:
     except ImportError as error:
         missing = "pyasyncore" if error.name == "asyncore" else "pyinotify"
         raise SourceError(
-            f"backend inotify needs {missing}: apt-get install python3-{missing}, or pip install {missing}"
+            tell(
+                "backend inotify needs {missing}: apt-get install python3-{missing}, or pip install {missing}",
+                missing=missing,
+            )
         ) from None
     except Exception as error:  # noqa: BLE001  UnsupportedPythonVersionError and its like, raised at import
-        raise SourceError(f"backend inotify: pyinotify cannot be used: {error}") from None
+        raise SourceError(tell("backend inotify: pyinotify cannot be used: {reason}", reason=why(error))) from None
     # Importing it put a handler for the standard error output on its logger.
     module.log.handlers.clear()
     module.log.setLevel(logging.WARNING)
@@ -94,7 +98,7 @@ class Watches:
         if self.descriptor < 0:
             code = binding.get_errno()
             hint = "; raise fs.inotify.max_user_instances" if code == errno.EMFILE else ""
-            raise SourceError(f"backend inotify: {os.strerror(code)}{hint}")
+            raise SourceError(tell("backend inotify: {text}{hint}", text=os.strerror(code), hint=hint))
 
     def add(self, directory: str, mask: int) -> int:
         """Watch *directory*, or more of it; return the watch descriptor. Raises OSError."""
@@ -162,7 +166,7 @@ def _binding(module: ModuleType):  # type: ignore[no-untyped-def]  # noqa: ANN20
 def check() -> None:
     """Raise SourceError when inotify cannot be used: pyinotify is missing, or no instance is to be had."""
     if not hasattr(select, "epoll"):
-        raise SourceError("backend inotify: this is no Linux; use backend polling")
+        raise SourceError(tell("backend inotify: this is no Linux; use backend polling"))
     Watches().close()
 
 

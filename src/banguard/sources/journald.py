@@ -21,6 +21,7 @@ from typing import Protocol, cast
 
 from banguard.clock import Clock
 from banguard.errors import SourceError
+from banguard.message import tell
 from banguard.model import Candidates, Cursor, SourceTrouble
 from banguard.sources.base import LogStats, PrefilterFor, Publish, Subscription
 from banguard.sources.front import Front
@@ -80,8 +81,10 @@ def _load() -> ModuleType:
         except ImportError:
             del sys.modules["systemd"]
     raise SourceError(
-        "backend systemd needs the journal binding: apt-get install python3-systemd, "
-        "or pip install 'banguard[journal]' (which needs libsystemd-dev, pkg-config and gcc)"
+        tell(
+            "backend systemd needs the journal binding: apt-get install python3-systemd, "
+            "or pip install 'banguard[journal]' (which needs libsystemd-dev, pkg-config and gcc)"
+        )
     )
 
 
@@ -138,10 +141,16 @@ def place_of(options: Mapping[str, str]) -> Place:
     try:
         number = int(flags, 0) if flags else _LOCAL_ONLY
     except ValueError:
-        raise SourceError(f"journalflags must be a number: {flags!r}") from None
+        raise SourceError(tell("journalflags must be a number: {flags!r}", flags=flags)) from None
     known = {"journalflags", "journalpath", "journalfiles", "namespace", "rotated"}
     if unknown := sorted(set(options) - known):
-        raise SourceError(f"unknown option of backend systemd: {unknown[0]}; known are {', '.join(sorted(known))}")
+        raise SourceError(
+            tell(
+                "unknown option of backend systemd: {unknown}; known are {known}",
+                unknown=unknown[0],
+                known=", ".join(sorted(known)),
+            )
+        )
     return Place(
         number,
         options.get("journalpath", "").strip(),
@@ -165,7 +174,7 @@ def match_groups(journalmatch: Iterable[Iterable[str]]) -> Groups:
         for term in (*line, "+"):
             if term != "+":
                 if _TERM.fullmatch(term) is None:
-                    raise SourceError(f"journalmatch: {term!r} is not FIELD=value")
+                    raise SourceError(tell("journalmatch: {term!r} is not FIELD=value", term=term))
                 group.append(term)
             elif group:
                 groups.append(tuple(group))
