@@ -23,6 +23,7 @@ from banguard.control.api import (
 from banguard.control.protocol import refusal
 from banguard.control.server import ControlServer, listen
 from banguard.control.table import Context
+from banguard.daemon.explaining import explain_configured
 from banguard.errors import ControlError
 from banguard.model import Ban, JailStats, Origin
 
@@ -128,6 +129,11 @@ class MemoryServer:
             date,
             tuple(map(_expanded, rules.successregex)),
         )
+
+    def explain(self, line, jail):
+        clock = self.clock or SystemClock()
+        names = self.jails if jail is None else [jail]
+        return tuple(explain_configured(self._jail(name), line, clock) for name in names)
 
     def add_jail(self, config):
         if config.name in self.jails:

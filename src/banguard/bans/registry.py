@@ -57,6 +57,7 @@ _LONGEST_WAIT = 1.0
 _IDLE_WAIT = 5.0
 _MAX_WAITING_HISTORY = 100_000
 _MAX_WAITING_FAILURES = 200_000
+_MOST_OBSERVED = 1000
 Ignored = Callable[[str], "str | bool | None"]
 """Tells why a jail's ignore rules spare a host; None (or False) when they do not."""
 
@@ -77,12 +78,15 @@ class Reach:
     """
     How far the bans of a jail go: beyond single addresses (*prefix*, within *findtime* seconds), to *repeats*.
 
+    With *observe* nobody is banned: it is only told who would be, and kept who that was.
+
     *spared_in* tells of a network why it cannot be banned as a whole, None (or False) when it can; like `ignored` it is
     asked in the registry's thread.
     """
 
     prefix: BanPrefix = field(default_factory=BanPrefix)
     findtime: float = 600.0
+    observe: bool = False
     repeats: Repeats | None = None
     spared_in: Ignored | None = field(default=None, compare=False)
 
@@ -93,11 +97,13 @@ class JailBans:
     The bans of one jail at one moment.
 
     *bans* are ordered by their end, those for ever last, equal ends by host. *total* counts the bans since the jail was
-    attached, restored ones included.
+    attached, restored ones included. *observed* are the bans that there would be, were the jail not to observe only, in
+    the order in which they would have begun.
     """
 
     bans: tuple[Ban, ...] = ()
     total: int = 0
+    observed: tuple[Ban, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +274,7 @@ class _Jail:
         "lengths",
         "name",
         "neighbours",
+        "observed",
         "order",
         "ordered",
         "reach",
@@ -281,6 +288,7 @@ class _Jail:
         self.name = name
         self.times = times
         self.ignored = ignored
+        self.observed: dict[str, Ban] = {}
         self.go_as_far_as(reach)
         self.bans: dict[str, Ban] = {}
         self.lengths: dict[str, Length] = {}
@@ -296,6 +304,9 @@ class _Jail:
         """Put *reach* in force; who was banned so far is forgotten as a neighbour."""
         self.reach = reach
         self.neighbours = Neighbours(reach.prefix, reach.findtime)
+        if not reach.observe:
+            self.observed.clear()
+        self.dirty = True
 
     def put(self, ban: Ban, length: Length) -> None:
         """Add *ban*, or put it in the place of the one of the same host."""
@@ -539,7 +550,11 @@ class Registry:
                     longer = self._extend(jail, ban, decision.at, jail.times.at_least(jail.times.first))
                     outcome.append(_Again(ban, decision.at, longer))
                     continue
-                begun = self._begin(jail, decision, offences.get((jail.name, decision.host)), now)
+                past = offences.get((jail.name, decision.host))
+                if jail.reach.observe:
+                    self._observe(jail, decision, past, now)
+                    continue
+                begun = self._begin(jail, decision, past, now)
                 if begun is not None:
                     outcome.append(begun)
                     outcome += self._widen(jail, begun.ban, now)
@@ -553,6 +568,22 @@ class Registry:
                 self._tell(event)
             else:
                 self._tell_again(event)
+
+    def _observe(self, jail: _Jail, decision: BanDecision, past: Offences | None, now: float) -> None:
+        """Tell of a ban that there would be; once for as long as it would last."""
+        known = jail.observed.get(decision.host)
+        if known is not None and (known.until is None or decision.at < known.until):
+            return
+        made = self._make(jail, decision, past, now)
+        if made is None:
+            return
+        ban, _ = made
+        jail.observed.pop(decision.host, None)
+        if len(jail.observed) >= _MOST_OBSERVED:
+            del jail.observed[next(iter(jail.observed))]
+        jail.observed[decision.host] = ban
+        jail.dirty = True
+        logger.log(NOTICE, "[%s] Would ban %s", jail.name, _printable(ban.host))
 
     def _rearm(self, jail: _Jail, hits: Mapping[str, float]) -> list[Ban]:
         """Let the bans of hosts that go on failing begin anew; return those whose end moved."""
@@ -635,7 +666,11 @@ class Registry:
                 if number < repeats.maxretry:
                     continue
                 decision = BanDecision(jail.name, ban.host, ban.since, number, ban.matches, ban.data)
-                new = self._begin(jail, decision, self._past(jail, [ban.host]).get(ban.host), now)
+                past = self._past(jail, [ban.host]).get(ban.host)
+                if jail.reach.observe:
+                    self._observe(jail, decision, past, now)
+                    continue
+                new = self._begin(jail, decision, past, now)
                 if new is not None:
                     begun.append(new)
         if begun:
@@ -692,6 +727,28 @@ class Registry:
         given: float | None = None,
     ) -> _New | None:
         """Put a ban into the books; return it, None when the host is spared or its time is over already."""
+        made = self._make(jail, decision, past, now, origin=origin, given=given)
+        if made is None:
+            return None
+        ban, kind = made
+        self._keep(jail, ban, kind)
+        jail.total += 1
+        if past is None or ban.since > past.last:
+            self._waiting.history.append(ban)
+        first = jail.times.first
+        return _New(ban, first if kind is Length.OWN else None, 0.0 if past is None else past.last)
+
+    def _make(
+        self,
+        jail: _Jail,
+        decision: BanDecision,
+        past: Offences | None,
+        now: float,
+        *,
+        origin: Origin = Origin.LOCAL,
+        given: float | None = None,
+    ) -> tuple[Ban, Length] | None:
+        """Return the ban that *decision* comes to; None when the host is spared or its time is over already."""
         host, since = decision.host, decision.at
         if self._is_protected(jail, host, decision.data.get("ip", host)):
             return None
@@ -725,11 +782,7 @@ class Registry:
             matches=decision.matches,
             data=decision.data,
         )
-        self._keep(jail, ban, kind)
-        jail.total += 1
-        if not again:
-            self._waiting.history.append(ban)
-        return _New(ban, first if kind is Length.OWN else None, 0.0 if past is None else past.last)
+        return ban, kind
 
     def _is_protected(self, jail: _Jail, host: str, address: str) -> bool:
         if self._protected is None or not (self._protected(host) or self._protected(address)):
@@ -810,7 +863,7 @@ class Registry:
         new: list[_New] = []
         extended: list[Ban] = []
         for host in hosts:
-            if request.origin is Origin.FLEET and self._is_ignored(jail, host):
+            if request.origin is Origin.FLEET and (jail.reach.observe or self._is_ignored(jail, host)):
                 continue
             ban = jail.bans.get(host)
             if ban is None:
@@ -1112,7 +1165,7 @@ class Registry:
         for name, jail in self._jails.items():
             view = self._snapshot.get(name)
             if view is None or jail.dirty:
-                view = JailBans(tuple(jail.ordered), jail.total)
+                view = JailBans(tuple(jail.ordered), jail.total, tuple(jail.observed.values()))
                 jail.dirty = False
             views[name] = view
         self._snapshot = MappingProxyType(views)

@@ -204,6 +204,16 @@ class Client:
             from banguard.cli.importing import import_bans  # noqa: PLC0415
 
             return self._show(import_bans(words[1], self._ask, self._patience(PATIENCE)))
+        if words[0] == "explain":
+            from banguard.cli import explaining  # noqa: PLC0415
+
+            return explaining.run(
+                words[1:],
+                lambda asked: self._ask(asked, PATIENCE),
+                self._directory,
+                as_json=self._options.json,
+                verbose=self._options.verbosity > 0,
+            )
         if words[0] in ("reload", "restart"):
             directory = self._options.value("-c", "--conf")
             if directory is not None:

@@ -117,6 +117,9 @@ def _jail_tree(value: object, flavor: str) -> Tree:
         figures.append(
             ("Banned IP list:", " ".join(word(_dict(ban).get("id")) for ban in _list(actions.get("banned"))))
         )
+    if "observed" in actions:
+        would = [word(_dict(ban).get("id")) for ban in _list(actions["observed"])]
+        figures.append(("Observes only, would ban:", " ".join(would) or "nobody so far"))
     if flavor == "cymru":
         origin = _dict(actions.get("cymru"))
         figures += [
@@ -234,14 +237,15 @@ def _bans_with_time(value: object) -> str:
         ban = _dict(item)
         since, until = _number(ban.get("since")), ban.get("until")
         seconds = -1 if until is None else round(_number(until) - since)
-        end = _FOR_EVER if until is None else _local(_number(until))
-        lines.append(f"{word(ban.get('id'))} \t{_local(since)} + {seconds} = {end}")
+        end = _FOR_EVER if until is None else clock_text(_number(until))
+        lines.append(f"{word(ban.get('id'))} \t{clock_text(since)} + {seconds} = {end}")
     return "\n".join(lines)
 
 
-def _local(seconds: float) -> str:
+def clock_text(seconds: object) -> str:
+    """Return *seconds* since the epoch as local time."""
     try:
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(_number(seconds)))
     except (OverflowError, OSError, ValueError):
         return _FOR_EVER
 

@@ -301,6 +301,7 @@ JAIL_OPTIONS: Mapping[str, Option] = _table(
     Option(
         "kill_connections", parse_bool, False, "whether open connections of who is banned are cut", "kill_connections"
     ),
+    Option("mode.observe", parse_bool, False, "decide and log, ban nobody", "observe"),
     Option("ignorecommand", parse_text, "", "command that exits with 0 for a host to leave out", "ignorecommand"),
     Option("ignoreself", parse_bool, True, "whether own addresses are left out", "ignoreself"),
     Option("ignoreip", parse_words, (), "addresses, networks and names never banned", "ignoreip"),

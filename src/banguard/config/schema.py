@@ -183,6 +183,7 @@ class JailConfig:
     increment: BantimeIncrement = field(default_factory=BantimeIncrement)
     prefix: BanPrefix = field(default_factory=BanPrefix)
     kill_connections: bool = False
+    observe: bool = False
     ignoreself: bool = True
     ignoreip: tuple[str, ...] = ()
     ignorecommand: str = ""

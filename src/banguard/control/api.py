@@ -18,11 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from banguard.config.schema import ActionConfig, JailConfig, ServerConfig
 from banguard.errors import ControlError
 from banguard.model import Ban, JailStats
+
+if TYPE_CHECKING:
+    from banguard.jails.explain import Explanation
 
 JsonValue: TypeAlias = "str | int | float | bool | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 """What can travel in a reply."""
@@ -59,8 +62,8 @@ class JailView:
     *config* is the configuration in force, changes by `set` included. *backend* is what reads the lines in fact:
     `polling`, `pyinotify`, `systemd`, or empty while nothing is read. *files* are the logs being read, globs expanded,
     sorted; empty for the journal. *bans* are ordered by their end, those for ever last, equal ends by host.
-    *total_banned* counts the bans since the jail started, restored ones included. *problem* says in one line what is
-    wrong with the jail, empty when nothing is.
+    *total_banned* counts the bans since the jail started, restored ones included. *observed* are the bans that there
+    would be in a jail that only observes. *problem* says in one line what is wrong with the jail, empty if nothing is.
     """
 
     config: JailConfig
@@ -72,6 +75,7 @@ class JailView:
     started: bool = True
     idle: bool = False
     problem: str = ""
+    observed: tuple[Ban, ...] = ()
 
     @property
     def is_journal(self) -> bool:
@@ -166,6 +170,14 @@ class ServerApi(Protocol):
 
     def rules(self, name: str) -> RulesView:
         """Return the compiled regexes; raises `unknown_jail`."""
+        ...
+
+    def explain(self, line: str, jail: str | None) -> tuple[Explanation, ...]:
+        """
+        Return how *jail* (None: each one) would treat *line* if it were written now; nothing is counted.
+
+        Blocks until the jails have answered; `ignorecommand` is run, and names may be looked up. Raises `unknown_jail`.
+        """
         ...
 
     def add_jail(self, config: JailConfig) -> None:

@@ -1,9 +1,9 @@
 """
 The table of commands: one decorated function each.
 
-Here are those about the server as a whole; those about bans and about jails are in modules of their own, which this
-one loads. Functions return plain values: what a terminal shows is made of them by the client, by the *kind* of the
-reply. A function raises ControlError to refuse.
+Here are those about the server as a whole; those about bans, about jails and those that explain are in modules of their
+own, which this one loads. Functions return plain values: what a terminal shows is made of them by the client, by the
+*kind* of the reply. A function raises ControlError to refuse.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from banguard import __version__
 from banguard.config.schema import JailConfig
-from banguard.control import commands_bans, commands_jail
+from banguard.control import commands_bans, commands_explain, commands_jail
 from banguard.control.api import JsonValue, ReloadRequest
 from banguard.control.commands_jail import with_option
 from banguard.control.protocol import USAGE, Reply
@@ -25,7 +25,7 @@ from banguard.errors import ControlError
 
 logger = logging.getLogger("banguard.server")
 
-__all__ = ["TABLE", "Context", "commands_bans", "commands_jail", "execute", "help_text"]
+__all__ = ["TABLE", "Context", "commands_bans", "commands_explain", "commands_jail", "execute", "help_text"]
 
 LONGEST_SLEEP = 3600.0
 

@@ -43,7 +43,7 @@ def with_option(config: JailConfig, name: str, text: str) -> JailConfig:
 
 def _field(name: str) -> str:
     """Return the field of `JailConfig` for an option such as `success.forgets`."""
-    return name.replace(".", "_")
+    return name.removeprefix("mode.").replace(".", "_")
 
 
 def _prefix_field(name: str) -> str:
@@ -112,6 +112,9 @@ _register_option("maxmatches", "<number>", "How many matched lines are kept of e
 _register_option("maxlines", "<number>", "How many lines a regex may span.")
 _register_option("usedns", "yes|warn|no|raw", "What to do with host names in logs.")
 _register_option("logtimezone", "<zone>", "The time zone of dates that name none.")
+_register_option(
+    "mode.observe", "true|false", "Choose whether the jail only observes: it decides and logs, and bans nobody."
+)
 for _name, _argument, _text in (
     ("increment", "true|false", "Choose whether the ban time grows for hosts that come back."),
     ("factor", "<number>", "The factor in how ban times grow."),

@@ -114,15 +114,14 @@ def status_data(view: JailView) -> dict[str, JsonValue]:
         lines["journal_matches"] = [" ".join(match) for match in journal_matches(view.config)]
     else:
         lines["file_list"] = list(view.files)
-    return {
-        "jail": view.config.name,
-        "filter": lines,
-        "actions": {
-            "currently_banned": len(view.bans),
-            "total_banned": view.total_banned,
-            "banned": [ban_data(active) for active in sorted(view.bans, key=lambda active: active.ban.since)],
-        },
+    actions: dict[str, JsonValue] = {
+        "currently_banned": len(view.bans),
+        "total_banned": view.total_banned,
+        "banned": [ban_data(active) for active in sorted(view.bans, key=lambda active: active.ban.since)],
     }
+    if view.config.observe:
+        actions["observed"] = [ban_data(ActiveBan(ban, enforced=False)) for ban in view.observed]
+    return {"jail": view.config.name, "filter": lines, "actions": actions}
 
 
 def figures_data(view: JailView) -> dict[str, JsonValue]:

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from banguard import __version__
 from banguard.actions import ActionStats, Dispatcher
@@ -40,6 +40,9 @@ from banguard.inbox import Slot
 from banguard.jails.jail import Offender
 from banguard.jails.resolver import Resolver
 from banguard.model import Ban, ConfigReloaded
+
+if TYPE_CHECKING:
+    from banguard.jails.explain import Explanation
 
 logger = logging.getLogger("banguard.server")
 jail_logger = logging.getLogger("banguard.jail")
@@ -120,6 +123,7 @@ class App:
             dispatcher=self._dispatcher,
             run_check=run_check,
             offender=self._offender,
+            protected=Protected(config.protect, clock),
         )
 
     def _close_registry(self) -> None:
@@ -291,6 +295,11 @@ class App:
     def rules(self, name: str) -> RulesView:
         """Return the compiled regexes."""
         return self._runner(name).rules_view
+
+    def explain(self, line: str, jail: str | None) -> tuple[Explanation, ...]:
+        """Return how jails would treat *line*, see `ServerApi`."""
+        runners = list(self._jails.values()) if jail is None else [self._runner(jail)]
+        return tuple(runner.explain(line) for runner in runners if jail is not None or runner.started)
 
     def add_jail(self, config: JailConfig) -> None:
         """Create a jail that is not started yet."""

@@ -16,7 +16,7 @@ from banguard.bans.store import BanStore, MemoryStore
 from banguard.clock import Clock
 from banguard.config.schema import ActionConfig, Config, JailConfig, ServerConfig
 from banguard.errors import ActionError, ConfigError, PatternError, StoreError
-from banguard.jails.ignore import IgnoreRules
+from banguard.jails.ignore import IgnoreRules, RunCheck
 from banguard.jails.jail import Offender
 from banguard.jails.resolver import Resolver
 from banguard.matching import FilterRules
@@ -42,6 +42,7 @@ class Services:
     dispatcher: Dispatcher
     run_check: Callable[[str, Mapping[str, str]], int | None]
     offender: Callable[[str, JailConfig], Offender | None]
+    protected: Callable[[str], bool]
 
 
 def make_rules(config: JailConfig, *, journal: bool) -> FilterRules:
@@ -67,16 +68,21 @@ def make_rules(config: JailConfig, *, journal: bool) -> FilterRules:
 
 
 def make_ignore(config: JailConfig, services: Services) -> IgnoreRules:
+    """Build the ignore rules of a jail of the server."""
+    return ignore_rules(config, clock=services.clock, resolver=services.resolver, run_check=services.run_check)
+
+
+def ignore_rules(config: JailConfig, *, clock: Clock, resolver: Resolver, run_check: RunCheck) -> IgnoreRules:
     """Build the ignore rules of a jail."""
     return IgnoreRules(
         config.name,
-        clock=services.clock,
-        resolver=services.resolver,
+        clock=clock,
+        resolver=resolver,
         ignoreip=config.ignoreip,
         ignoreself=config.ignoreself,
         command=config.ignorecommand,
         cache=config.ignorecache,
-        run_check=services.run_check,
+        run_check=run_check,
     )
 
 

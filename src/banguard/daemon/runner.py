@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from banguard.actions.senders import WATCH
+from banguard import netaddr
 from banguard.bans.registry import AttachJail, ConfigureJail, DetachJail, JailBans, Reach, Repeats
+from banguard.bans.store import Offences
 from banguard.clock import Clock
 from banguard.config.schema import ActionConfig, BantimeIncrement, JailConfig
 from banguard.control.api import ActiveBan, JailView, RulesView
@@ -17,13 +20,16 @@ from banguard.errors import ControlError
 from banguard.inbox import Inbox
 from banguard.jails.ignore import IgnoreRules
 from banguard.jails.jail import Jail
-from banguard.jails.watcher import Attempt, Idle, Message, Reconfigure, Watcher
+from banguard.jails.watcher import Attempt, Call, Idle, Message, Reconfigure, Watcher
 from banguard.matching import FilterRules
 from banguard.model import Ban, Cursor, JailReport, JailStats
 from banguard.sources import Source, Subscription
 
 if TYPE_CHECKING:
+    from banguard.jails.explain import Explanation, Sequel
     from banguard.matching.prefilter import Wanted
+
+T = TypeVar("T")
 
 logger = logging.getLogger("banguard.jail")
 filter_logger = logging.getLogger("banguard.filter")
@@ -99,6 +105,8 @@ class JailRunner:
 
         if message := deaf(config):
             logger.warning("[%s] %s", self.name, message)
+        if config.observe:
+            logger.warning("Jail '%s' observes only (mode.observe): it bans nobody", self.name)
 
         def take(bans: tuple[Ban, ...]) -> None:
             self.problem = "; ".join(services.dispatcher.attach(self.name, _acting(config), bans))
@@ -213,6 +221,51 @@ class JailRunner:
 
     # ---- looks
 
+    def explain(self, line: str) -> Explanation:
+        """Return how the jail would treat *line* now; counts nothing. ControlError when it does not answer."""
+        from banguard.daemon.explaining import sequel  # noqa: PLC0415  only when asked
+        from banguard.jails.explain import Surroundings, explain  # noqa: PLC0415
+
+        config, services = self.config, self._services
+        offender = services.offender(config.name, config)
+
+        def banned(host: str) -> float | Literal[False] | None:
+            ends = [ban.until for ban in self.bans.bans if host in netaddr.AddressSet((ban.host,)) or host == ban.host]
+            return ends[0] if ends else False
+
+        def follow(host: str, at: float) -> Sequel:
+            past = None if offender is None else offender(host)
+            return sequel(config, None if past is None else Offences(*past), at)
+
+        around = Surroundings(
+            foresee=lambda host, at: self.ask(lambda jail: jail.foresee(host, at)),
+            learn=lambda rules, session: self.ask(lambda jail: rules.learn(jail.rules, session)),
+            banned=banned,
+            protected=services.protected,
+            sequel=follow,
+        )
+        return explain(
+            line,
+            config,
+            make_rules(config, journal=self.source_name == "journald"),
+            clock=services.clock,
+            ignore=make_ignore(config, services),
+            resolver=services.resolver,
+            around=around,
+            running=True,
+        )
+
+    def ask(self, function: Callable[[Jail], T]) -> T:
+        """Have *function* called with the jail in its thread and return the result; it must be quick."""
+        if self._thread is None:
+            return function(self._jail)
+        call = Call(function)
+        self._inbox.put_front(call)
+        try:
+            return call.slot.wait(PATIENCE)  # type: ignore[return-value]  # what the function returned
+        except TimeoutError:
+            raise ControlError(f"The jail '{self.name}' is busy and did not answer in time") from None
+
     @property
     def bans(self) -> JailBans:
         """The jail's bans as of now."""
@@ -241,6 +294,7 @@ class JailRunner:
             files=files,
             bans=tuple(ActiveBan(ban, is_enforced(ban)) for ban in held.bans),
             total_banned=held.total,
+            observed=held.observed,
             started=self.started,
             idle=self.idle,
             problem=self.problem,
@@ -367,12 +421,20 @@ def _growing(config: JailConfig) -> BantimeIncrement:
 def _reach(config: JailConfig, ignored: IsIgnored) -> Reach:
     """Return how far the bans of a jail go."""
     repeats = Repeats(config.maxretry, config.findtime) if config.backend == "history" else None
-    return Reach(config.prefix, config.findtime, repeats, spared_in=ignored.within)
+    return Reach(config.prefix, config.findtime, config.observe, repeats, spared_in=ignored.within)
 
 
 def _banning_differs(old: JailConfig, new: JailConfig) -> bool:
     def of(config: JailConfig) -> tuple[object, ...]:
-        return config.bantime, config.increment, config.prefix, config.findtime, config.maxretry, config.ignoreip
+        return (
+            config.bantime,
+            config.increment,
+            config.prefix,
+            config.findtime,
+            config.maxretry,
+            config.ignoreip,
+            config.observe,
+        )
 
     return of(old) != of(new)
 

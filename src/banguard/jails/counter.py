@@ -203,6 +203,18 @@ class FailureCounter:
                 return (start, max(time for time in times if time - start <= findtime))
         return None
 
+    def state(self, host: str) -> FailureState | None:
+        """Return what is held of *host*, None when nothing is."""
+        entry = self._hosts.get(host)
+        return None if entry is None else FailureState(host, entry.times, entry.matches, entry.data)
+
+    def foresee(self, host: str, at: float, extra: int = 0) -> Reached | None:
+        """Return what `add` would, and count nothing."""
+        twin = FailureCounter(maxretry=self._maxretry, findtime=self._findtime, maxmatches=self._maxmatches)
+        state = self.state(host)
+        twin.restore(() if state is None else (state,))
+        return twin.add(host, at, extra=extra)
+
     def forget(self, host: str) -> bool:
         """Drop what is known of *host*; return whether there was something."""
         entry = self._hosts.pop(host, None)

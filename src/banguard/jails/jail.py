@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from banguard import netaddr
@@ -34,6 +35,21 @@ observer_logger = logging.getLogger("banguard.observer")
 Offender = Callable[[str], tuple[int, float] | None]
 """Tells how often a host was banned here before and when last (epoch seconds); None when never."""
 
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """
+    What one more failure would do: *times* are those of *host* that count now, *extra* the failures added for its past.
+
+    *reached* tells whether that makes a ban.
+    """
+
+    host: str
+    times: tuple[float, ...]
+    extra: int
+    reached: bool
+
+
 _GO_ON_EVERY = 0.25
 _EXPIRE_EVERY = 10.0
 _WHOLE_SECONDS = 60.0
@@ -48,6 +64,49 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def hosts_of(name: str, usedns: str, resolver: Resolver) -> tuple[str, ...]:
+    """Return the hosts that *name*, as it stands in a log, means under the option *usedns*; may wait for the DNS."""
+    address = netaddr.canonical(name)
+    if address is not None:
+        return (address,)
+    if usedns == "raw":
+        return (name,)
+    return resolver.addresses(name) if usedns in {"yes", "warn"} else ()
+
+
+def identity_of(match: Match) -> tuple[str, dict[str, str]]:
+    """Return who failed, and the data of the failure: what was captured, and the address of an id that is none."""
+    data = {key: value for key, value in match.groups.items() if value is not None}
+    if match.kind == "id" and "ip" not in data:
+        address = netaddr.canonical(match.host)
+        if address is not None and address != match.id:
+            data["ip"] = address
+    return match.id, data
+
+
+def failure_tags(
+    jail: str, host: str, at: float, matches: Sequence[str], data: Mapping[str, str], *, total: int
+) -> dict[str, str]:
+    """Return the tags of one failure for `ignorecommand`; *total* counts the failures of the jail so far."""
+    address = data.get("ip", host)
+    family = netaddr.family(address)
+    tags = {f"F-{key.upper()}": value for key, value in data.items()}
+    tags.update(
+        {
+            "ip": address,
+            "fid": host,
+            "family": "None" if family is None else f"inet{family}",
+            "ip-rev": netaddr.reverse(address),
+            "failures": "1",
+            "time": str(int(at)),
+            "matches": "\n".join(matches),
+            "jail.name": jail,
+            "jail.found_total": str(total),
+        }
+    )
+    return tags
 
 
 class _Decoder:
@@ -282,16 +341,9 @@ class Jail:
     # ---- failures
 
     def _failure(self, match: Match, at: float, now: float, dated: DatedLine) -> None:
-        data = {key: value for key, value in match.groups.items() if value is not None}
-        if match.kind == "name":
-            for host in self._resolve(match.id):
-                self._found(host, min(at, now), match.lines, data, dated.line)
-            return
-        if match.kind == "id" and "ip" not in data:
-            address = netaddr.canonical(match.host)
-            if address is not None and address != match.id:
-                data["ip"] = address
-        self._found(match.id, min(at, now), match.lines, data, dated.line)
+        found, data = identity_of(match)
+        for host in self._resolve(found) if match.kind == "name" else (found,):
+            self._found(host, min(at, now), match.lines, data, dated.line)
 
     def _forgive(self, success: Match) -> None:
         """Forget the failures of a host that gained access (`success.forgets`)."""
@@ -301,16 +353,9 @@ class Jail:
                 logger.info("[%s] Forget failures of %s: a login succeeded", self.name, printable(counted))
 
     def _resolve(self, name: str) -> tuple[str, ...]:
-        address = netaddr.canonical(name)
-        if address is not None:
-            return (address,)
         usedns = self._config.usedns
-        if usedns == "raw":
-            return (name,)
-        if usedns not in {"yes", "warn"}:
-            return ()
-        hosts = self._resolver.addresses(name)
-        if usedns == "warn" and hosts:
+        hosts = hosts_of(name, usedns, self._resolver)
+        if usedns == "warn" and hosts and hosts != (netaddr.canonical(name),):
             logger.warning(
                 "[%s] Determined IP using DNS Lookup: %s = {%s}",
                 self.name,
@@ -361,17 +406,35 @@ class Jail:
                 BanDecision(self.name, host, reached.at, reached.failures, reached.matches, reached.data)
             )
 
-    def _extra(self, host: str, at: float) -> int:
-        """Return by how much more than one a failure of *host* counts."""
+    def foresee(self, host: str, at: float) -> Foreseen:
+        """Return what a failure of *host* at time *at* (epoch seconds) would do to the counter; it counts nothing."""
+        host, _ = self._by_prefix(host, {})
+        state = self._counter.state(host)
+        floor = at - self._config.findtime
+        times = () if state is None else tuple(time for time in state.times if time > floor)
+        extra = max(0, self._weight(host, at)[1] - 1)
+        return Foreseen(host, times, extra, self._counter.foresee(host, at, extra) is not None)
+
+    def counted(self, host: str) -> FailureState | None:
+        """Return what the failure counter holds of *host*, or of the network that is counted in its place."""
+        return self._counter.state(self._by_prefix(host, {})[0])
+
+    def _weight(self, host: str, at: float) -> tuple[int, int]:
+        """Return how many earlier bans of *host* count, and for how many failures one then stands."""
         if self._offender is None or not self._config.increment.enabled:
-            return 0
+            return 0, 1
         known = self._offender(host)
         if known is None or known[0] < 1 or at <= known[1]:
-            return 0
-        count, maxretry = self._config.increment.decayed(known[0], at - known[1]), self._config.maxretry
+            return 0, 1
+        count = self._config.increment.decayed(known[0], at - known[1])
+        return count, 1 if count < 1 else min((1 << min(count, 20) - 1) + 1, self._config.maxretry)
+
+    def _extra(self, host: str, at: float) -> int:
+        """Return by how much more than one a failure of *host* counts."""
+        count, weight = self._weight(host, at)
         if count < 1:
             return 0
-        weight = min((1 << min(count, 20) - 1) + 1, maxretry)
+        maxretry = self._config.maxretry
         observer_logger.info(
             "[%s] Found %s, bad - %s, %d # -> %d%s",
             self.name,
@@ -384,31 +447,14 @@ class Jail:
         return max(0, weight - 1)
 
     def _is_ignored(self, host: str, at: float, matches: Sequence[str], data: Mapping[str, str]) -> bool:
-        reason = self._ignore.reason(host, lambda: self._tags(host, at, matches, data))
+        reason = self._ignore.reason(
+            host, lambda: failure_tags(self.name, host, at, matches, data, total=self._counter.total)
+        )
         if reason is None:
             return False
         logger.info("[%s] Ignore %s by %s", self.name, printable(host), reason)
         self._ignored += 1
         return True
-
-    def _tags(self, host: str, at: float, matches: Sequence[str], data: Mapping[str, str]) -> dict[str, str]:
-        address = data.get("ip", host)
-        family = netaddr.family(address)
-        tags = {f"F-{key.upper()}": value for key, value in data.items()}
-        tags.update(
-            {
-                "ip": address,
-                "fid": host,
-                "family": "None" if family is None else f"inet{family}",
-                "ip-rev": netaddr.reverse(address),
-                "failures": "1",
-                "time": str(int(at)),
-                "matches": "\n".join(matches),
-                "jail.name": self.name,
-                "jail.found_total": str(self._counter.total),
-            }
-        )
-        return tags
 
     def attempt(self, host: str, lines: Sequence[str] = ()) -> int:
         """Count one failure of *host* per line, at least one; return 1, or 0 when the ignore rules spare it."""

@@ -37,6 +37,19 @@ class OnceADay:
         return True
 
 
+def judged(date: float, now: float, findtime: float, *, live: bool) -> tuple[float | None, str, str]:
+    """
+    Return when a line dated *date* counts (None: it is skipped), what is remarkable about it, and what follows of that.
+
+    The last two are empty when nothing is: the subject is `future`, `old`, `old live` or `late`.
+    """
+    if date > now:
+        return now, "future" if live and date > now + NEAR else "", "it counts as of now"
+    if date < now - (max(findtime, NEAR) if live else findtime):
+        return None, "old live" if live else "old", "it is skipped, being older than findtime"
+    return date, "late" if live and date < now - NEAR else "", "it counts at its own time"
+
+
 class TimePolicy:
     """
     Decides at which time a line counts.
@@ -67,16 +80,10 @@ class TimePolicy:
 
     def dated(self, date: float, now: float, *, live: bool) -> float | None:
         """Return when a line dated *date* counts as of *now* (all in epoch seconds); None: it is to be skipped."""
-        if date > now:
-            if live and date > now + NEAR:
-                self._warn("future", date, now, "it counts as of now")
-            return now
-        if date < now - (max(self.findtime, NEAR) if live else self.findtime):
-            self._warn("old live" if live else "old", date, now, "it is skipped, being older than findtime")
-            return None
-        if live and date < now - NEAR:
-            self._warn("late", date, now, "it counts at its own time")
-        return date
+        at, subject, consequence = judged(date, now, self.findtime, live=live)
+        if subject:
+            self._warn(subject, date, now, consequence)
+        return at
 
     def undated(self, last: float | None, now: float, *, live: bool) -> float | None:
         """Return when a line without a date counts, *last* being the nearest date before it; None: not at all."""

@@ -39,6 +39,13 @@ class _Session:
         self.pending = False  # the last match was a failure of a host not known yet
         self.told = False  # the last failure may come again in other words
 
+    def copy(self) -> _Session:
+        """Return another one that knows the same."""
+        twin = _Session(dict(self.data), self.at)
+        for name in ("lines", "pending", "quiet", "quiet_lines", "told", "user"):
+            setattr(twin, name, getattr(self, name))
+        return twin
+
 
 class Sessions:
     """
@@ -127,6 +134,17 @@ class Sessions:
         session.told = not again
         return known.copy(), lines
 
+    def learn(self, other: Sessions, key: str) -> None:
+        """Take over what *other* knows of session *key*, if it does."""
+        session = other._sessions.get(key)
+        if session is not None:
+            self._sessions[key] = session.copy()
+
+    def lines(self, key: str) -> tuple[str, ...]:
+        """Return the lines of session *key* that wait for another one: quiet ones, and those without a host."""
+        session = self._sessions.get(key)
+        return () if session is None else (*session.quiet_lines, *session.lines)
+
     def _find(self, key: str, now: float) -> _Session | None:
         session = self._sessions.get(key)
         if session is None:
@@ -173,6 +191,16 @@ class LineWindow:
         self._lines.append((text + "\n", line))
         del self._lines[: -self._maxlines]
         return "".join(text for text, _ in self._lines)
+
+    def subject(self, text: str, line: str) -> str:
+        """Return what `add` would, and take nothing."""
+        return self.copy().add(text, line)
+
+    def copy(self) -> LineWindow:
+        """Return another one that holds the same lines."""
+        twin = LineWindow(self._maxlines)
+        twin._lines = list(self._lines)
+        return twin
 
     def matched(self, found: Found) -> tuple[int, ...]:
         """Return the indices of the lines that the match *found* covers; it is a match of the subject given last."""

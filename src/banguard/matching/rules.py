@@ -42,6 +42,11 @@ class DatedLine:
         self._found = found
 
     @property
+    def found(self) -> FoundDate | None:
+        """What the date detector found, None when nothing."""
+        return self._found
+
+    @property
     def template(self) -> str:
         """The name of the date template that found the date; empty when none did."""
         return "" if self._found is None else self._found.template
@@ -242,6 +247,23 @@ class FilterRules:
         except GiveUpError:
             self.given_up += 1
             return _MISSED
+
+    def subject(self, dated: DatedLine) -> str:
+        """Return the text that the prefregex, or without one the failregexes, would see if *dated* came next."""
+        return dated.text + "\n" if self._window is None else self._window.subject(dated.text, dated.line)
+
+    def session_of(self, rule: int, found: Found, opening: Found | None) -> str:
+        """Return the session that a match of failregex number *rule* belongs to; empty when to none."""
+        session = self._data(rule, found, opening).get("mlfid")
+        return session if isinstance(session, str) else ""
+
+    def learn(self, other: FilterRules, session: str = "") -> None:
+        """Take over what *other*, rules of the same filter, remember of a *session* and of the lines before."""
+        self.last_time = other.last_time
+        if self._window is not None and other._window is not None:
+            self._window = other._window.copy()
+        if session:
+            self.sessions.learn(other.sessions, session)
 
     def _match_short(self, whole: str, dated: DatedLine, at: float | None, *, check_all: bool) -> LineResult:
         """Do as `match` for one line that no regex has trouble with: the fast way of `_match_any`."""

@@ -1230,3 +1230,68 @@ def test_a_restart_keeps_what_packets_made_longer(bench, clock):
     without = again.restart()
     without.attach(bantime=600)
     assert [] == without.banned()
+
+
+# ---- jails that only observe
+
+
+def test_a_jail_that_observes_bans_nobody_and_tells_whom_it_would(bench, log):
+    """One line for as long as the ban would last, nothing emitted or stored; the snapshot shows it."""
+    jail = bench()
+    jail.attach(reach=Reach(observe=True))
+    jail.decide(A)
+    jail.advance(30)
+    jail.decide(A)
+    assert [f"25 [sshd] Would ban {A}"] == log()
+    assert [] == jail.told()
+    assert [] == jail.banned()
+    (would,) = jail.registry.snapshot()["sshd"].observed
+    assert (A, 600, 3) == (would.host, would.bantime, would.failures)
+    assert {} == jail.store.offences(None, (A,))
+    jail.advance(600)
+    jail.decide(A)
+    assert [f"25 [sshd] Would ban {A}"] == log()
+
+
+def test_observing_begins_and_ends_at_run_time(bench):
+    """Bans in force stay; once it bans again, nothing is left of what was observed."""
+    jail = bench()
+    jail.attach()
+    jail.decide(A)
+    jail.ask(ConfigureJail("sshd", 600, reach=Reach(observe=True)))
+    jail.decide(B)
+    assert [A] == jail.banned()
+    assert [B] == [ban.host for ban in jail.registry.snapshot()["sshd"].observed]
+    jail.ask(ConfigureJail("sshd", 600, reach=Reach()))
+    jail.decide(B)
+    assert [A, B] == jail.banned()
+    assert () == jail.registry.snapshot()["sshd"].observed
+
+
+def test_a_ban_by_hand_holds_in_a_jail_that_observes_and_one_of_the_fleet_does_not(bench):
+    """Observing is about what the jail decides by itself, or is told to by other servers."""
+    jail = bench()
+    jail.attach(reach=Reach(observe=True))
+    assert 1 == jail.ask(BanRequest("sshd", (A,)))
+    assert 0 == jail.ask(BanRequest("sshd", (B,), origin=Origin.FLEET))
+    assert [A] == jail.banned()
+
+
+def test_a_jail_of_repeats_observes_too(bench, log):
+    """It tells whom it would ban for being banned elsewhere."""
+    jail = bench()
+    jail.attach("a")
+    jail.attach("recidive", reach=Reach(repeats=Repeats(1, 600.0), observe=True))
+    jail.decide(A, jail="a")
+    assert f"25 [recidive] Would ban {A}" in log()
+    assert [] == jail.banned("recidive")
+
+
+def test_what_is_observed_is_bounded(bench):
+    """Only the newest are kept."""
+    jail = bench()
+    jail.attach(reach=Reach(observe=True))
+    jail.decide(*(f"192.0.{number // 250}.{number % 250}" for number in range(1100)))
+    observed = jail.registry.snapshot()["sshd"].observed
+    assert 1000 == len(observed)
+    assert "192.0.4.99" == observed[-1].host

@@ -178,3 +178,10 @@ def test_a_jail_that_goes_away_meanwhile_is_left_out():
             return ("gone", *super().jail_names())
 
     assert ["sshd"] == [view.config.name for view in all_jails(Vanishing().with_jail())]
+
+
+def test_the_status_of_a_jail_that_observes_shows_whom_it_would_ban():
+    """Others have no such entry."""
+    view = JailView(JailConfig("a", observe=True), "polling", JailStats(), observed=(Ban("a", "192.0.2.1", 1.0, 2.0),))
+    assert ["192.0.2.1"] == [ban["id"] for ban in status_data(view)["actions"]["observed"]]
+    assert "observed" not in status_data(JailView(JailConfig("a"), "polling", JailStats()))["actions"]

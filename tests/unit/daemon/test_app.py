@@ -289,3 +289,34 @@ def test_alive_as_long_as_the_registry_answers(site, await_) -> None:
     assert not site.app.is_alive()
     held.set()
     await_(site.app.is_alive)
+
+
+def test_a_running_jail_explains_lines_and_counts_nothing(site, await_) -> None:
+    """It knows what its own counter holds."""
+    site.start()
+    site.fail("192.0.2.1")
+    await_(lambda: site.app.jail("web").stats.total_failed == 1)
+    line = f"{site.app._clock.now():.0f} bad 192.0.2.1"
+    for _ in range(3):
+        (found,) = site.app.explain(line, "web")
+    assert ("web", "failure", True) == (found.jail, found.verdict, found.running)
+    assert (1, 2) == (found.hosts[0].counter.before, found.hosts[0].counter.after)
+    assert 1 == site.app.jail("web").stats.total_failed
+    assert [] == site.banned()
+    with pytest.raises(ControlError, match="does not exist"):
+        site.app.explain(line, "nope")
+
+
+def test_a_jail_observes_and_bans_as_it_is_told_at_run_time(site, await_) -> None:
+    """mode.observe keeps bans from being made until it is taken back."""
+    site.start()
+    site.app.change_jail("web", lambda config: replace(config, observe=True))
+    site.fail("192.0.2.1")
+    site.fail("192.0.2.1")
+    await_(lambda: [ban.host for ban in site.app.jail("web").observed] == ["192.0.2.1"])
+    assert [] == site.banned()
+    site.app.change_jail("web", lambda config: replace(config, observe=False))
+    assert () == site.app.jail("web").observed
+    site.fail("192.0.2.1")
+    site.fail("192.0.2.1")
+    await_(lambda: site.banned() == ["192.0.2.1"])

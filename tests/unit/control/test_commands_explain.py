@@ -1,0 +1,31 @@
+"""Tests of banguard.control.commands_explain."""
+
+from __future__ import annotations
+
+import pytest
+
+from banguard.control import commands
+from banguard.control.table import Context
+from banguard.errors import ControlError
+from support.memory_server import MemoryServer
+
+
+@pytest.fixture
+def context(clock):
+    return Context(MemoryServer(clock).with_jail("sshd").with_jail("other"), lambda _: None)
+
+
+def test_a_line_is_explained_by_one_jail_or_by_all(context):
+    """One explanation per jail, as plain values."""
+    reply = commands.execute(context, ["explain", "bad 192.0.2.1", "sshd"])
+    assert ["sshd"] == [jail["jail"] for jail in reply.value["jails"]]
+    assert "failure" == reply.value["jails"][0]["verdict"]
+    assert "192.0.2.1" == reply.value["jails"][0]["hosts"][0]["id"]
+    reply = commands.execute(context, ["explain", "bad 192.0.2.1"])
+    assert {"sshd", "other"} == {jail["jail"] for jail in reply.value["jails"]}
+
+
+def test_an_unknown_jail_is_refused(context):
+    """As by every other command."""
+    with pytest.raises(ControlError, match="does not exist"):
+        commands.execute(context, ["explain", "bad 192.0.2.1", "nope"])
