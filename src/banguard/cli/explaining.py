@@ -17,6 +17,7 @@ NEAREST = 5
 
 _MEANING = {
     "failure": "a failure",
+    "login": "a login, no failure",
     "too old": "a failure that is too old to count",
     "no failure": "matched, but no failure by itself",
     "ignored": "left out by ignoreregex",
@@ -136,6 +137,8 @@ def _one(one: Value, *, everything: bool) -> Iterator[str]:
         yield _row(
             "host", f"{_quoted(one.get('rejected'))} stands where an address must, and is none: it does not count"
         )
+    if one.get("login"):
+        yield _row("login", f"{one.get('login')} gained access; with success.forgets its failures are forgotten")
     ignoring = _rows(one, "ignoreregex")
     hit = next((row for row in ignoring if row.get("matches")), None)
     if hit is not None:

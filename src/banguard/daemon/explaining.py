@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from banguard.bans.bantime import BanTimes
 from banguard.bans.store import Offences
 from banguard.clock import Clock
@@ -38,5 +40,5 @@ def explain_configured(config: JailConfig, line: str, clock: Clock, *, resolver:
         return jail.foresee(host, at)
 
     around = Surroundings(foresee=foresee, sequel=lambda _, at: sequel(config, None, at))
-    rules = make_rules(config, journal=journal)
+    rules = make_rules(replace(config, success_forgets=True), journal=journal)
     return explain(line, config, rules, clock=clock, ignore=ignore, resolver=resolver, around=around, running=False)

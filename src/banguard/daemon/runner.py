@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from banguard.actions.senders import WATCH
 from banguard import netaddr
+from banguard.actions.senders import WATCH
 from banguard.bans.registry import AttachJail, ConfigureJail, DetachJail, JailBans, Reach, Repeats
 from banguard.bans.store import Offences
 from banguard.clock import Clock
@@ -247,7 +247,7 @@ class JailRunner:
         return explain(
             line,
             config,
-            make_rules(config, journal=self.source_name == "journald"),
+            make_rules(replace(config, success_forgets=True), journal=self.source_name == "journald"),
             clock=services.clock,
             ignore=make_ignore(config, services),
             resolver=services.resolver,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from banguard.matching.nearmiss import NearMiss
     from banguard.matching.patterns import Found, Pattern
 
-Verdict = Literal["failure", "too old", "no failure", "ignored", "spared", "no host", "missed"]
+Verdict = Literal["failure", "login", "too old", "no failure", "ignored", "spared", "no host", "missed"]
 
 LONGEST = 100_000
 """Characters of a line that are looked at."""
@@ -113,7 +113,11 @@ class Sequel:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """How a jail treats a line, stage by stage; stages that the line does not reach are empty."""
+    """
+    How a jail treats a line, stage by stage; stages that the line does not reach are empty.
+
+    *rejected* stood where an address must and is none; *login* is the host that gained access by the line.
+    """
 
     jail: str
     filter: str
@@ -127,6 +131,7 @@ class Explanation:
     failregex: tuple[RegexView, ...]
     ignoreregex: tuple[RegexView, ...]
     rejected: str
+    login: str
     session: SessionView | None
     hosts: tuple[HostView, ...]
     sequel: Sequel | None
@@ -195,6 +200,7 @@ def explain(
         failregex=stage.failregex,
         ignoreregex=stage.ignoreregex,
         rejected=result.rejected,
+        login="" if result.success is None else result.success.id,
         session=session,
         hosts=hosts,
         sequel=around.sequel(hosts[0].id, at) if counts else None,
@@ -359,6 +365,8 @@ def _hosts(
 def _verdict(result: LineResult, date: DateView, hosts: Sequence[HostView]) -> Verdict:
     if result.status == "ignored":
         return "ignored"
+    if result.success is not None:
+        return "login"
     if result.status == "missed":
         return "missed"
     if date.counts_at is None:
