@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from banguard.config import load_filter
 from banguard.errors import BanguardError
-from banguard.matching import FilterRules
+from banguard.matching import FilterRules, make_rules
+from banguard.matching.fields import JsonRules
 from banguard.matching.prefilter import build_scanner, wanted
 from conformance import test_verdicts as corpus
 from support import samples
@@ -28,16 +29,7 @@ RULES = (
 
 def rules_of(directory: str, name: str, options: dict[str, str], **more) -> FilterRules:
     chosen = load_filter(directory, name, options)
-    return FilterRules(
-        failregex=chosen.failregex,
-        ignoreregex=chosen.ignoreregex,
-        successregex=chosen.successregex,
-        prefregex=chosen.prefregex,
-        maxlines=chosen.maxlines,
-        datepattern=chosen.datepattern,
-        usedns="raw",
-        **more,
-    )
+    return make_rules(chosen, usedns="raw", successes=True, **more)
 
 
 def says_something(rules: FilterRules, line: str) -> bool:
@@ -164,3 +156,37 @@ def test_handmade_rules(lines, datepattern, encoding):
     rules = FilterRules(failregex=RULES, datepattern=datepattern, timezone="UTC", usedns="raw")
     fit = [line.encode(encoding, "ignore").decode(encoding).replace("\n", "") for line in lines]
     assert [] == lost(rules, fit, encoding)
+
+
+JSON_RULES = (
+    ("field.request.ip", ("<HOST>",)),
+    ("field.status", ("40[13]", "(?i)denied/fis[kh]")),
+    ("field2.peer", ("<ADDR>",)),
+)
+pieces = st.sampled_from(["192.0.2.1", "401", "Denied/Fisk", "denied/FI\u017fh", "DENIED/f\u0130\u017f\u212a", "x"])
+objects = st.dictionaries(
+    st.sampled_from(["status", "STATUS", "peer", "request.ip", "request", "x"]),
+    pieces | st.dictionaries(st.just("ip"), pieces, max_size=1) | st.just(401),
+    max_size=4,
+)
+
+
+@st.composite
+def written(draw: st.DrawFn) -> str:
+    """An object, with some of its characters written as escapes."""
+    line = json.dumps(draw(objects), ensure_ascii=draw(st.booleans()))
+    chars = [
+        f"\\u{ord(char):04x}" if char.isalpha() and char.isascii() and draw(st.integers(0, 20)) == 0 else char
+        for char in line
+    ]
+    text = "".join(chars).replace("/", draw(st.sampled_from(["/", "\\/"])))
+    return json.dumps({"log": text, "stream": "stdout", "time": ""}) if draw(st.booleans()) else text
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(written(), max_size=12))
+def test_no_object_that_counts_is_thrown_away(lines):
+    """However JSON writes a text, the line is looked at."""
+    rules = JsonRules(fields=JSON_RULES, failregex=(), usedns="raw")
+    assert wanted(rules, "utf-8") is not None
+    assert [] == lost(rules, lines)

@@ -19,7 +19,7 @@ if __name__ == "__main__":
 
 from banguard.config import load_filter
 from banguard.errors import BanguardError
-from banguard.matching import FilterRules
+from banguard.matching import FilterRules, make_rules
 from support import samples as shipped
 
 CAP = 64 * 1024
@@ -84,14 +84,7 @@ def dearest(rules: FilterRules, samples: Iterable[str], **how: object) -> tuple[
 def of_shipped(name: str) -> tuple[FilterRules, list[str]]:
     """Return the rules of a shipped filter, and some of its sample lines: no two of the same length."""
     chosen = load_filter(shipped.CONFIG, name, {})
-    rules = FilterRules(
-        failregex=chosen.failregex,
-        ignoreregex=chosen.ignoreregex,
-        prefregex=chosen.prefregex,
-        maxlines=chosen.maxlines,
-        datepattern=chosen.datepattern,
-        timezone="UTC",
-    )
+    rules = make_rules(chosen, timezone="UTC")
     with open(os.path.join(shipped.SAMPLES, f"{name}.log"), encoding="utf-8") as file:
         lines = [case.line for case in shipped.parse(name, file.read()) if case.matches and not case.options]
     return rules, list({len(line): line for line in lines}.values())[:4]

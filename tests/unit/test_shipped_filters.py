@@ -9,7 +9,7 @@ import time
 import pytest
 
 from banguard.config import load_filter
-from banguard.matching import FilterRules, LineResult
+from banguard.matching import FilterRules, LineResult, make_rules
 from support import samples
 from support.samples import HOSTILE, NOW, Sample, epoch
 
@@ -28,16 +28,8 @@ def build(name: str, options: tuple[tuple[str, str], ...]) -> FilterRules:
     given = dict(options)
     backend = "systemd" if given.get("logtype") == "journal" else "auto"
     config = load_filter(samples.CONFIG, name, given, backend=backend)
-    return FilterRules(
-        failregex=config.failregex,
-        ignoreregex=config.ignoreregex,
-        successregex=config.successregex,
-        prefregex=config.prefregex,
-        maxlines=config.maxlines,
-        datepattern=config.datepattern,
-        usedns=given.get("usedns", "no"),
-        timezone="UTC",
-        journal=backend == "systemd",
+    return make_rules(
+        config, usedns=given.get("usedns", "no"), timezone="UTC", journal=backend == "systemd", successes=True
     )
 
 
@@ -107,7 +99,7 @@ def test_every_sample_file_has_its_filter():
 def test_patterns_are_anchored(name, logtype):
     """No shipped failregex can begin to match in the middle of a line, where an attacker may write."""
     config = load_filter(samples.CONFIG, name, {"logtype": logtype, "mode": "aggressive"}, backend="auto")
-    assert config.failregex
+    assert config.failregex or config.fields
     assert [] == [regex for regex in config.failregex if not regex.startswith("^")]
     assert config.prefregex == "" or config.prefregex.startswith("^")
 

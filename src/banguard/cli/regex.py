@@ -30,7 +30,7 @@ from banguard.clock import SystemClock
 from banguard.config import default_directory, load_filter, load_jail
 from banguard.config.schema import FilterConfig
 from banguard.errors import BanguardError, ConfigError, PatternError
-from banguard.matching import FilterRules, LineResult
+from banguard.matching import FilterRules, LineResult, make_rules
 
 if TYPE_CHECKING:
     from banguard.clock import Clock
@@ -248,16 +248,8 @@ def _put_options_over(subject: _Subject, options: argparse.Namespace) -> None:
 
 def _rules(subject: _Subject, *, journal: bool) -> FilterRules:
     chosen = subject.filter
-    return FilterRules(
-        failregex=chosen.failregex,
-        ignoreregex=chosen.ignoreregex,
-        prefregex=chosen.prefregex,
-        maxlines=chosen.maxlines,
-        datepattern=chosen.datepattern,
-        usedns=subject.usedns or "warn",
-        timezone=subject.timezone,
-        journal=journal,
-        any_year=True,
+    return make_rules(
+        chosen, usedns=subject.usedns or "warn", timezone=subject.timezone, journal=journal, any_year=True
     )
 
 

@@ -92,7 +92,7 @@ class Shortcut:
 
 def shortcut(rules: FilterRules, missed: Lines, now: float, encoding: str) -> Shortcut | None:
     """Return the shortcut for *rules*; None when every line has to be tried."""
-    if rules.prefix is not None and rules.prefix.explodes:
+    if rules.looks_into_objects or (rules.prefix is not None and rules.prefix.explodes):
         return None
     what = wanted(rules, encoding, counting=True)
     return None if what is None else Shortcut(rules, build_scanner([what]), missed, now, encoding)

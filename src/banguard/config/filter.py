@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Protocol
 
@@ -34,6 +34,10 @@ class OwnOptions(Protocol):
 
     def origins(self, option: str) -> _Origins:
         """Return the lines of *option*, each with where it stands."""
+        ...
+
+    def fields(self) -> Iterable[str]:
+        """Return the names of its conditions on fields."""
         ...
 
 
@@ -103,7 +107,8 @@ class FilterReader:
         texts: dict[str, str] = {}
         places: dict[str, Place] = {}
         parts = Parts(self.sections, self.brackets, variables, early=early)
-        for option in FILTER_OPTIONS:
+        fields = self._fields(own)
+        for option in (*FILTER_OPTIONS, *fields):
             source, value = parts.source(option)
             place = value.place if value is not None else self._place
             try:
@@ -121,6 +126,13 @@ class FilterReader:
                 texts[option] = text
                 places.update(_places(option, text, origins, place))
         self._check_names()
+        logformat = self._logformat(texts.get("logformat", ""), places)
+        conditions = tuple((option, table.parse_lines(texts.get(option, ""))) for option in fields)
+        if conditions and not logformat:
+            message = tell(
+                "{option} has no effect without logformat = json", code="option-unused", option=conditions[0][0]
+            )
+            self._report.warning(message, jail=self._jail, place=places.get(conditions[0][0]))
         return (
             FilterConfig(
                 name=self._name,
@@ -132,6 +144,9 @@ class FilterReader:
                 datepattern=texts["datepattern"] if texts.get("datepattern", "").strip() else None,
                 journalmatch=self._journalmatch(texts.get("journalmatch", ""), places),
                 logtype=self._logtype(parts),
+                logformat=logformat,
+                fields=tuple(condition for condition in conditions if condition[1]) if logformat else (),
+                datefield=texts.get("datefield", "").strip(),
                 options=MappingProxyType(self.brackets),
                 path=self.sections.files[0] if self.sections.files else "",
                 places=MappingProxyType(places),
@@ -145,6 +160,26 @@ class FilterReader:
         if not origins and text is not None and self._place is not None:
             origins = [(self._place, line) for line in table.parse_lines(text)]
         return text, origins
+
+    def _fields(self, own: OwnOptions | None) -> tuple[str, ...]:
+        """Return the names of all conditions on fields, in the order in which they stand."""
+        names = (
+            *self.sections.own(DEFINITION),
+            *self.sections.own(INIT),
+            *self.brackets,
+            *(own.fields() if own is not None else ()),
+        )
+        return tuple(dict.fromkeys(name for name in names if table.is_field(name)))
+
+    def _logformat(self, text: str, places: Mapping[str, Place]) -> str:
+        try:
+            return table.parse_logformat(text)
+        except ValueError as error:
+            message = tell(
+                "bad value for logformat: {reason}; reading lines of text", code="value-bad", reason=why(error)
+            )
+            self._report.warning(message, jail=self._jail, place=places.get("logformat"))
+            return ""
 
     def _logtype(self, parts: Parts) -> str:
         try:
@@ -186,7 +221,7 @@ class FilterReader:
 def _places(option: str, text: str, origins: _Origins, place: Place | None) -> dict[str, Place]:
     """Return where *option* stands, and where each of its lines does if it is a list."""
     places = {option: place} if place is not None else {}
-    if option in _LISTS:
+    if option in _LISTS or table.is_field(option):
         lines = table.parse_lines(text)
         # Lines are expanded each by itself for their places; should that give others, the option's place has to do.
         same = lines == tuple(line for _, line in origins)

@@ -91,7 +91,8 @@ class JailReader:
         # What the filter says is known to the jail, which may build on it: failregex = %(known/failregex)s …
         early = filter_.parts({"enabled": "True", "backend": backend, "filter": spec})
         scope = Scope(self._sections, self._name, constants=self._constants, known=early.own_text)
-        texts = {option: self._text(scope, option) for option in JAIL_OPTIONS}
+        fields = [option for option in self._sections.own(self._name) if table.is_field(option)]
+        texts = {option: self._text(scope, option) for option in (*JAIL_OPTIONS, *fields)}
         if self._backend is not None:
             texts["backend"] = self._backend
         given = {option: text for option, text in texts.items() if text is not None}
@@ -110,7 +111,7 @@ class JailReader:
                 jail=self._name,
             )
             self._report.error(message, jail=self._name, place=self.place("action"))
-        if not config.failregex and backend != "history":
+        if not config.failregex and not config.fields and backend != "history":
             message = tell("no failregex: nothing will ever be found", code="regex-missing")
             self._report.warning(message, jail=self._name, place=self._begin())
         if not actions:
@@ -212,7 +213,10 @@ class JailReader:
         doubtful = {
             option: value
             for option, value in self._sections.own(self._name).items()
-            if option not in JAIL_OPTIONS and option not in CUSTOMARY_VARIABLES and option not in self._used
+            if option not in JAIL_OPTIONS
+            and option not in CUSTOMARY_VARIABLES
+            and option not in self._used
+            and not table.is_field(option)
         }
         if not doubtful:
             return
@@ -238,7 +242,7 @@ def _variables(texts: Mapping[str, str]) -> dict[str, str]:
     """Return the options of a jail as filters and actions see them: numbers and booleans in one way of writing."""
     variables = {}
     for name, text in texts.items():
-        parse = JAIL_OPTIONS[name].parse
+        parse = JAIL_OPTIONS[name].parse if name in JAIL_OPTIONS else table.parse_text
         if parse is table.parse_bool:
             variables[name] = str(table.is_true(text))
         elif parse is table.parse_int:
@@ -273,3 +277,7 @@ class _OwnOptions:
         """Return the lines of *option*, each with where it stands."""
         value = self._sections.value(self._name, option)
         return list(self._scope.origins(value)) if value is not None else []
+
+    def fields(self) -> list[str]:
+        """Return the names of its conditions on fields."""
+        return [option for option in self._texts if table.is_field(option)]

@@ -6,6 +6,7 @@ A new option of jails is one row here and one field in `schema.JailConfig`: read
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -125,6 +126,23 @@ def _logpath(line: str) -> LogPath:
     if pattern and word in ("head", "tail"):
         return LogPath(pattern.rstrip(), tail=word == "tail")
     return LogPath(line)
+
+
+# Conditions on the fields of a JSON log: field.NAME, field2.NAME, ignorefield.NAME.
+_FIELD = re.compile(r"(?:ignore)?field\d*\.")
+
+
+def is_field(option: str) -> bool:
+    """Tell whether *option* is a condition on a field."""
+    return _FIELD.match(option) is not None
+
+
+def parse_logformat(text: str) -> str:
+    """Return `json`, or nothing for lines of text."""
+    word = text.strip().lower()
+    if word not in {"", "text", "json"}:
+        raise ValueError(tell("expected {known}, not {word!r}", known="json or text", word=text))
+    return word if word == "json" else ""
 
 
 BACKENDS = ("auto", "pyinotify", "inotify", "polling", "systemd", "journald", "history")
@@ -248,6 +266,8 @@ JAIL_OPTIONS: Mapping[str, Option] = _table(
     Option("successregex", parse_lines, (), "regexes of successful logins, one per line"),
     Option("datepattern", parse_text, None, "form of the date"),
     Option("journalmatch", parse_journalmatch, (), "entries of the journal to read"),
+    Option("logformat", parse_logformat, "", "json: one object in a line, matched by field.NAME = REGEX"),
+    Option("datefield", parse_text, "", "field of a JSON log that holds the time"),
     Option("maxretry", parse_int, 3, "failures within findtime that lead to a ban", "maxretry"),
     Option(
         "success.forgets", parse_bool, False, "a successful login makes a host's failures forgotten", "success_forgets"
@@ -324,6 +344,8 @@ FILTER_OPTIONS = (
     "successregex",
     "datepattern",
     "journalmatch",
+    "logformat",
+    "datefield",
 )
 
 # Commands and settings an action file has in [Definition].

@@ -51,7 +51,9 @@ class FilterConfig:
     A filter as one jail uses it (options of the jail already put over those of the filter).
 
     Regexes still hold their tags (`<HOST>`, `<F-USER>`); `matching` expands and compiles them. *places* gives file and
-    line of `failregex[0]`, `ignoreregex[0]`, `prefregex`, `datepattern`, … for error messages.
+    line of `failregex[0]`, `ignoreregex[0]`, `prefregex`, `datepattern`, … for error messages. With *logformat* `json`
+    *fields* are the conditions on fields: names of options such as `field.status` and `ignorefield2.user`, and the
+    regexes of each.
     """
 
     name: str = ""
@@ -63,6 +65,9 @@ class FilterConfig:
     datepattern: str | None = None
     journalmatch: tuple[tuple[str, ...], ...] = ()
     logtype: str = "file"
+    logformat: str = ""
+    fields: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    datefield: str = ""
     options: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
     path: str = ""
     places: Mapping[str, Place] = field(default_factory=lambda: MappingProxyType({}), compare=False)

@@ -67,6 +67,12 @@ def _jail(jail: JailConfig) -> Iterable[Command]:
     yield from _add(name, "addignoreregex", jail.filter.ignoreregex)
     if "datepattern" in texts:
         yield ["set", name, "datepattern", texts["datepattern"]]
+    if jail.filter.logformat:
+        yield ["set", name, "logformat", jail.filter.logformat]
+        if jail.filter.datefield:
+            yield ["set", name, "datefield", jail.filter.datefield]
+        for field, regexes in jail.filter.fields:
+            yield ["set", name, field, *regexes]
     for words in jail.filter.journalmatch:
         yield ["set", name, "addjournalmatch", *words]
     for option in JAIL_OPTIONS.values():

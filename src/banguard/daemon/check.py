@@ -74,13 +74,7 @@ def check_jail(jail: JailConfig, *, logs: bool = True) -> Iterator[Problem]:
 
 def _hazards(jail: JailConfig, rules: FilterRules) -> Iterator[Problem]:
     """Warn of each regex that a line could keep busy."""
-    prefix = [] if rules.prefix is None else [("prefregex", rules.prefix)]
-    for name, pattern in (
-        *prefix,
-        *((f"failregex[{number}]", each) for number, each in enumerate(rules.failures)),
-        *((f"ignoreregex[{number}]", each) for number, each in enumerate(rules.ignores)),
-        *((f"successregex[{number}]", each) for number, each in enumerate(rules.successes)),
-    ):
+    for name, pattern in rules.patterns:
         if not (pattern.explodes or pattern.unbounded):
             continue
         then = tell("it is matched with bounded effort, which is slower")

@@ -20,6 +20,7 @@ from banguard.jails.ignore import IgnoreRules, RunCheck
 from banguard.jails.jail import Offender
 from banguard.jails.resolver import Resolver
 from banguard.matching import FilterRules
+from banguard.matching import make_rules as compile_rules
 from banguard.message import tell
 from banguard.model import Fact
 from banguard.run import shell
@@ -49,16 +50,12 @@ def make_rules(config: JailConfig, *, journal: bool) -> FilterRules:
     """Compile the rules of a jail; ConfigError with file and line of the one that cannot be used."""
     rules = config.filter
     try:
-        return FilterRules(
-            failregex=rules.failregex,
-            ignoreregex=rules.ignoreregex,
-            successregex=rules.successregex if config.success_forgets else None,
-            prefregex=rules.prefregex,
-            maxlines=rules.maxlines,
-            datepattern=rules.datepattern,
+        return compile_rules(
+            rules,
             usedns=config.usedns,
             timezone=config.logtimezone,
             journal=journal,
+            successes=config.success_forgets,
         )
     except PatternError as error:
         place = _place_of(config, error.pattern)
@@ -123,6 +120,8 @@ def _place_of(config: JailConfig, pattern: str) -> tuple[str, int] | None:
         *((f"failregex[{number}]", text) for number, text in enumerate(rules.failregex)),
         *((f"ignoreregex[{number}]", text) for number, text in enumerate(rules.ignoreregex)),
         *((f"successregex[{number}]", text) for number, text in enumerate(rules.successregex)),
+        *((f"{option}[{number}]", text) for option, texts in rules.fields for number, text in enumerate(texts)),
+        *((option, option.partition(".")[2]) for option, _ in rules.fields),
         ("prefregex", rules.prefregex),
         ("datepattern", rules.datepattern or ""),
         ("logtimezone", config.logtimezone or ""),

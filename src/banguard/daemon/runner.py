@@ -396,7 +396,9 @@ class DateOf:
         if self._rules is None:
             bare = replace(
                 self._config,
-                filter=replace(self._config.filter, failregex=(), ignoreregex=(), successregex=(), prefregex=""),
+                filter=replace(
+                    self._config.filter, failregex=(), ignoreregex=(), successregex=(), prefregex="", fields=()
+                ),
             )
             self._rules = make_rules(bare, journal=False)
         return self._rules.date(line, self._clock.now()).time
@@ -450,6 +452,9 @@ def _rules_differ(old: JailConfig, new: JailConfig) -> bool:
             rules.prefregex,
             rules.maxlines,
             rules.datepattern,
+            rules.logformat,
+            rules.fields,
+            rules.datefield,
             config.usedns,
             config.logtimezone,
         )

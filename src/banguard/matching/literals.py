@@ -92,9 +92,9 @@ def required(regex: str, flags: int = 0, *, cut: str | None = None) -> Required 
     choices = [_uncut(texts, cut) for texts in found]
     if cut is None:
         # They follow each other in the line, so that a date can stand in one of them only.
-        choices += [one | two for one, two in combinations(sorted(found, key=_cost)[:_MAX_PAIRED], 2)]
-    best = min(choices, key=_cost, default=_EMPTY)
-    if _cost(best) >= _USELESS:
+        choices += [one | two for one, two in combinations(sorted(found, key=cost)[:_MAX_PAIRED], 2)]
+    best = min(choices, key=cost, default=_EMPTY)
+    if cost(best) >= _USELESS:
         return None
     return Required(best, frozenset(letter for letter in walk.folded if any(letter in text for text in best)))
 
@@ -138,7 +138,7 @@ def share(text: str) -> float:
     return 0.5 ** len(text) if text.isdigit() else 0.25 ** (min(len(text), _LONG) - 1)
 
 
-def _cost(texts: Texts) -> float:
+def cost(texts: Texts) -> float:
     """Return a rough guess of the share of lines in which one of *texts* stands, as a sum over the texts."""
     return sum(map(share, texts)) if texts and len(texts) <= _MAX_TEXTS else float("inf")
 
@@ -229,7 +229,7 @@ def _any(parts: Sequence[_Part]) -> _Part:
             return _Part(exact)
     texts: set[str] = set()
     for part in parts:
-        best = min(_requirements(part), key=_cost, default=_EMPTY)
+        best = min(_requirements(part), key=cost, default=_EMPTY)
         if not best or "" in best:
             return _UNKNOWN
         texts |= best

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import codecs
 import importlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from banguard.matching.literals import FOLDED, Required, required, share
 from banguard.matching.patterns import Pattern
 from banguard.matching.rules import FilterRules
 from banguard.matching.syntax import parse
+
+if TYPE_CHECKING:
+    from banguard.matching.fields import JsonRules
 
 Spans = tuple[tuple[int, int], ...]
 Needles = frozenset[bytes]
@@ -25,6 +29,10 @@ Needles = frozenset[bytes]
 _BESIDE = "".join(FOLDED.values())
 # Codecs in which each character is one byte; of others some can be switched to mean something else by a byte.
 _OF_ONE_BYTE = ("iso8859-", "cp125", "koi8-", "mac-")
+
+
+# How JSON may write ASCII letters and digits, and what equals one when case is ignored (see `literals.FOLDED`).
+_ESCAPES = (b"\\u00", *(json.dumps(char)[1:-1].encode() for chars in FOLDED.values() for char in chars))
 
 
 class Wanted(NamedTuple):
@@ -101,6 +109,8 @@ def wanted(rules: FilterRules, encoding: str, *, counting: bool = False) -> Want
     if rules.maxlines > 1:
         return None
     cut = _cut_of([each.regex for each in rules.detector.templates])
+    if rules.looks_into_objects:
+        return _wanted_of_fields(cast("JsonRules", rules), encoding, cut=cut)
     any_of = _needles([*rules.failures, *rules.successes], encoding, cut=cut)
     if any_of is not None and rules.ignores_first:
         ignoring = _needles(rules.ignores, encoding, cut=cut)
@@ -111,6 +121,28 @@ def wanted(rules: FilterRules, encoding: str, *, counting: bool = False) -> Want
     if before is None or rules.ignores_first:
         return None if any_of is None else Wanted(any_of)
     return Wanted(before) if any_of is None else Wanted(any_of, before)
+
+
+def _wanted_of_fields(rules: JsonRules, encoding: str, *, cut: str | None) -> Wanted | None:
+    """Return what a line must hold for the fields of its object, or the line itself, to match."""
+    beside = _written_beside(_codec(encoding))
+    if beside is None:
+        return None
+    needles = set(_ESCAPES)
+    if rules.regexes or rules.successes:
+        text = _needles(
+            (*rules.regexes, *rules.successes, *(rules.ignores if rules.ignores_first else ())), encoding, cut=cut
+        )
+        if text is None:
+            return None
+        needles |= text
+    for rule in rules.field_rules:
+        found = rule.required()
+        if found is None:
+            return None
+        needles.update(piece.encode("ascii") for piece in found.texts)
+        needles.update(other for letter in found.folded for other in beside.get(letter, ()))
+    return Wanted(frozenset(_shortest(needles)))
 
 
 def _cut_of(templates: Iterable[str]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
@@ -107,7 +107,7 @@ canonical = lru_cache(maxsize=1024)(_canonical)
 # So many lines make it worth to find out how lines begin that a regex can match.
 _CHOOSE_AFTER = 64
 
-_MISSED = LineResult("missed")
+MISSED = LineResult("missed")
 _IGNORED = LineResult("ignored")
 
 
@@ -128,6 +128,9 @@ class FilterRules:
     detector with its templates, `sessions` has the number of sessions lost, `given_up` counts the lines that were made
     to keep the matcher busy: they are missed.
     """
+
+    looks_into_objects = False
+    """Whether these are `fields.JsonRules`."""
 
     def __init__(
         self,
@@ -183,6 +186,15 @@ class FilterRules:
         self._before: tuple[str, ...] | None = None
         if self.prefix is not None and not self.prefix.merges:
             self._before = tuple(name for name in self.prefix.names if name != "content")
+
+    @property
+    def patterns(self) -> Iterator[tuple[str, Pattern]]:
+        """All compiled regexes, by what they are called in the configuration: `failregex[0]`."""
+        if self.prefix is not None:
+            yield "prefregex", self.prefix
+        yield from ((f"failregex[{number}]", pattern) for number, pattern in enumerate(self.failures))
+        yield from ((f"ignoreregex[{number}]", pattern) for number, pattern in enumerate(self.ignores))
+        yield from ((f"successregex[{number}]", pattern) for number, pattern in enumerate(self.successes))
 
     @property
     def ignores_first(self) -> bool:
@@ -246,7 +258,7 @@ class FilterRules:
             return self._match_short(whole, dated, at, check_all=check_all)
         except GiveUpError:
             self.given_up += 1
-            return _MISSED
+            return MISSED
 
     def subject(self, dated: DatedLine) -> str:
         """Return the text that the prefregex, or without one the failregexes, would see if *dated* came next."""
@@ -275,7 +287,7 @@ class FilterRules:
         if prefix is not None:
             opening = prefix.find(whole)
             if opening is None:
-                return _MISSED
+                return MISSED
             prefix.hits += 1
             if self._has_content:
                 content = opening["content"]
@@ -306,7 +318,7 @@ class FilterRules:
             return self._check_others(result, subject, finders) if check_all and result.rule else result
         if self.successes:
             return self._succeed(subject, opening, dated, at, rejected)
-        return LineResult("missed", rejected=rejected) if rejected else _MISSED
+        return LineResult("missed", rejected=rejected) if rejected else MISSED
 
     def _match_any(self, whole: str, dated: DatedLine, at: float | None, *, check_all: bool) -> LineResult:
         """Do as `match`, for a line of any length or a window; the lines that match, even if ignored, leave that."""
@@ -319,7 +331,7 @@ class FilterRules:
         if prefix is not None:
             opening = prefix.find_long(whole)
             if opening is None:
-                return _MISSED
+                return MISSED
             prefix.hits += 1
             if self._has_content and opening["content"]:
                 subject = f"{opening['content']}\n"
@@ -338,7 +350,7 @@ class FilterRules:
                     window.take(taken)
                 return _IGNORED
             data = self._data(number, found, opening)
-            wrong = _no_address(data)
+            wrong = no_address(data)
             if wrong:
                 rejected = rejected or wrong
                 continue
@@ -357,10 +369,10 @@ class FilterRules:
             found = pattern.find_long(subject)
             if found is not None:
                 identity = self._identify(data := self._over(pattern, found, opening))
-                if identity is not None and not _no_address(data):
+                if identity is not None and not no_address(data):
                     pattern.hits += 1
                     return LineResult("nofail", success=Match(*identity, at, _texts(data), (dated.line,), 0))
-        return LineResult("missed", rejected=rejected) if rejected else _MISSED
+        return LineResult("missed", rejected=rejected) if rejected else MISSED
 
     def _is_safe(self, length: int) -> bool:
         """Tell whether `re` can be let loose on a line of that *length*; find that out when first asked."""
@@ -489,7 +501,7 @@ def _texts(data: Mapping[str, object]) -> dict[str, str | None]:
     return {name: None if value is None else str(value) for name, value in data.items()}
 
 
-def _no_address(data: Mapping[str, object]) -> str:
+def no_address(data: Mapping[str, object]) -> str:
     """Return the text that stands where an address must and is none, such as 999.1.1.1 or 11:59:50; else nothing."""
     text = data.get("ip4") or data.get("ip6")
     return str(text) if text and canonical(str(text)) is None else ""

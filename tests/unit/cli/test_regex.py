@@ -417,3 +417,18 @@ def test_reader_that_goes_away(tmp_path):
         process.stdout.close()
         assert b"" == process.stderr.read()
     assert 141 == process.returncode
+
+
+def test_conditions_on_fields(tmp_path, capsys):
+    """A filter for JSON is tried as any other: hits per rule in the report, groups with --jsonl."""
+    path = tmp_path / "j.conf"
+    path.write_text("[Definition]\nlogformat = json\nfield.ip = <HOST>\nfield.user = <F-USER>.*</F-USER>\n")
+    log = tmp_path / "log"
+    log.write_text('{"time":"2026-11-20T10:00:00Z","ip":"192.0.2.1","user":"a\\u001b[31m"}\n{"ip":"192.0.2.1"}\n' * 40)
+    assert 0 == main([str(log), str(path)])
+    shown = capsys.readouterr().out
+    assert "1) [40] field.ip = <HOST>; field.user = <F-USER>.*</F-USER>" in shown
+    assert "Lines: 80 lines, 0 ignored, 40 matched, 40 missed" in shown
+    assert 0 == main(["--jsonl", log.read_text().split("\n")[0], str(path)])
+    line = json.loads(capsys.readouterr().out.split("\n")[0])
+    assert ("192.0.2.1", "a\ufffd[31m", AT) == (line["id"], line["user"], line["time"])

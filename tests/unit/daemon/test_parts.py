@@ -95,3 +95,13 @@ def test_a_jail_that_reads_the_log_of_fail2ban_reads_ours() -> None:
     assert jails["sshd"] == changed["sshd"]
     plain = Config("/etc/banguard", ServerConfig(), jails)
     assert plain is with_own_log(plain)
+
+
+def test_a_condition_that_cannot_be_used_is_reported_with_its_place() -> None:
+    """File and line of the regex of a field, or of the field whose name is wrong, are in the error."""
+    place = Place("filter.d/x.conf", 9)
+    for option, regex, key in (("field.ip", "(<HOST>", "field.ip[0]"), ("field.a..b", "<HOST>", "field.a..b")):
+        rules = FilterConfig(logformat="json", fields=((option, (regex,)),), places={key: place})
+        with pytest.raises(ConfigError) as caught:
+            make_rules(JailConfig("a", filter=rules), journal=False)
+        assert ("filter.d/x.conf", 9) == (caught.value.path, caught.value.line)
