@@ -76,7 +76,8 @@ def _expectation(text: str, where: str) -> tuple[bool, tuple[tuple[str, str], ..
 
 def names() -> list[str]:
     """Return the names of the shipped filters; files that others include (`*common.conf`) are none."""
-    found = (entry.removesuffix(".conf") for entry in os.listdir(os.path.join(CONFIG, "filter.d")))
+    entries = os.listdir(os.path.join(CONFIG, "filter.d"))
+    found = (entry.removesuffix(".conf") for entry in entries if entry.endswith(".conf"))
     return sorted(name for name in found if not name.endswith("common"))
 
 
