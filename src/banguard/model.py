@@ -68,12 +68,29 @@ class Candidates:
 
 
 @dataclass(frozen=True, slots=True)
+class Grounds:
+    """
+    What a ban rests on: the *times* of the failures that counted, and the rules that found them.
+
+    *rules* holds the number of the failregex of each matched line, in the order of these (0: not known any more).
+    *texts* gives number, regex and place (`file:line`) of each of these rules as they were then. *maxretry* failures
+    within *findtime* seconds were enough.
+    """
+
+    times: tuple[float, ...] = ()
+    rules: tuple[int, ...] = ()
+    texts: tuple[tuple[int, str, str], ...] = ()
+    maxretry: int = 0
+    findtime: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class BanDecision:
     """
     A jail wants a host banned: it reached maxretry.
 
     *at* is the time of the last failure, *failures* their number, *matches* the newest matched lines, *data* the
-    captured groups (`user`, …; also `ip` when the id is not the address).
+    captured groups (`user`, …; also `ip` when the id is not the address), *grounds* what it rests on.
     """
 
     jail: str
@@ -82,6 +99,7 @@ class BanDecision:
     failures: int
     matches: tuple[str, ...] = ()
     data: Mapping[str, str] = field(default_factory=_nothing)
+    grounds: Grounds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +154,7 @@ class Ban:
     failures: int = 0
     matches: tuple[str, ...] = ()
     data: Mapping[str, str] = field(default_factory=_nothing)
+    grounds: Grounds | None = None
 
     @property
     def bantime(self) -> int:

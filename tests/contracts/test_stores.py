@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from banguard.bans import open_store
-from banguard.bans.store import Batch, History, Length, MemoryStore, Offences, StoredBan
+from banguard.bans.store import Batch, History, Length, MemoryStore, Offences, PastBan, StoredBan
 from banguard.bans.store_sqlite import SqliteStore
-from banguard.model import Ban, Cursor, FailureState, Origin
+from banguard.model import Ban, Cursor, FailureState, Grounds, Origin
 
 T = 1_800_000_000.0
 DAY = 86400.0
@@ -285,3 +285,50 @@ def test_dbfile_names_a_file(tmp_path):
     """Any other text is a path; limits are handed on; nothing is opened yet."""
     store = open_store(str(tmp_path / "x" / "bans"), max_matches=4, purge_age=5.0)
     assert (SqliteStore, 4, 5.0, []) == (type(store), store.max_matches, store.purge_age, list(tmp_path.iterdir()))
+
+
+GROUNDS = Grounds((T - 2.5, T), (1, 0, 3), ((1, "^bad <HOST>$", "filter.d/a.conf:7"), (3, "^w\xf6rse", "")), 5, 600.0)
+
+
+def test_what_a_ban_rests_on_comes_back(store):
+    """Times, rules with text and place, of active and of past bans."""
+    keep(store, ban(grounds=GROUNDS), ban(host="192.0.2.2"))
+    assert {"192.0.2.1": GROUNDS, "192.0.2.2": None} == {
+        stored.ban.host: stored.ban.grounds for stored in store.active("sshd")
+    }
+    assert [GROUNDS] == [past.ban.grounds for past in store.past("192.0.2.1")]
+
+
+def test_the_past_of_a_host_is_told_newest_first(store):
+    """Bans in all jails, how and when each ended, and those of networks around it."""
+    first, second = ban(count=1, failures=3), ban(jail="web", since=T + 50, count=2, data={"user": "x"})
+    network, other = ban(host="192.0.2.0/24", since=T + 70), ban(host="192.0.3.0/24", since=T + 80)
+    keep(store, first, second, network, other)
+    batch = Batch()
+    longer = Ban("sshd", "192.0.2.1", T, T + 900)
+    batch.ended.append(PastBan(longer, T + 900, "expired"))
+    store.write(batch)
+    past = store.past("192.0.2.1")
+    assert ["192.0.2.0/24", "192.0.2.1", "192.0.2.1"] == [one.ban.host for one in past]
+    assert [(T + 70, None, ""), (T + 50, None, ""), (T, T + 900, "expired")] == [
+        (one.ban.since, one.ended, one.reason) for one in past
+    ]
+    assert (T + 900, 3, "sshd") == (past[2].ban.until, past[2].ban.failures, past[2].ban.jail)
+    assert (2, {"user": "x"}) == (past[1].ban.count, past[1].ban.data)
+    assert ["192.0.2.0/24"] == [one.ban.host for one in store.past("192.0.2.77")]
+    assert [] == store.past("an id")
+
+
+def test_what_is_forgotten_counts_no_more_and_is_still_told(store):
+    """An unban by hand wipes the count, not the memory; age does."""
+    keep(store, ban(), ban(jail="web"))
+    batch = Batch()
+    batch.ended.append(PastBan(ban(), T + 9, "manual"))
+    batch.forget(None, ["192.0.2.1"])
+    store.write(batch)
+    assert {} == dict(store.offences(None, ["192.0.2.1"]))
+    assert History() == store.history("192.0.2.1")
+    assert 0 == store.bans_since("192.0.2.1", 0.0, "x")
+    assert {("sshd", "manual"), ("web", "")} == {(one.ban.jail, one.reason) for one in store.past("192.0.2.1")}
+    store.purge(T + 2 * DAY, ())
+    assert [] == store.past("192.0.2.1")

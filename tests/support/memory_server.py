@@ -8,6 +8,7 @@ import threading
 from dataclasses import replace
 
 from banguard import netaddr
+from banguard.bans.store import PastBan
 from banguard.clock import SystemClock
 from banguard.config.schema import ActionConfig, ActionKind, FilterConfig, JailConfig, LogPath, ServerConfig
 from banguard.control import commands
@@ -134,6 +135,9 @@ class MemoryServer:
         clock = self.clock or SystemClock()
         names = self.jails if jail is None else [jail]
         return tuple(explain_configured(self._jail(name), line, clock) for name in names)
+
+    def past(self, host):
+        return [PastBan(active.ban) for bans in self.bans.values() for key, active in bans.items() if key == host]
 
     def add_jail(self, config):
         if config.name in self.jails:

@@ -16,7 +16,7 @@ from banguard import netaddr
 from banguard.bans.bantime import BanTimes
 from banguard.bans.expiry import ExpiryHeap
 from banguard.bans.neighbours import Neighbours
-from banguard.bans.store import BanStore, Batch, Length, Offences
+from banguard.bans.store import BanStore, Batch, Length, Offences, PastBan
 from banguard.clock import Clock
 from banguard.config.schema import BanPrefix, BantimeIncrement
 from banguard.duration import format_duration
@@ -440,6 +440,13 @@ class Registry:
             return (), 0
         return past.matches, past.failures
 
+    def past(self, host: str) -> Sequence[PastBan]:
+        """Return the bans of *host* and of networks that it is in, those in force among them; newest first."""
+        try:
+            return self._store.past(host)
+        except StoreError:
+            return ()
+
     # ---- the thread
 
     def run(self, stop: threading.Event) -> None:
@@ -781,6 +788,7 @@ class Registry:
             failures=decision.failures,
             matches=decision.matches,
             data=decision.data,
+            grounds=decision.grounds,
         )
         return ban, kind
 
@@ -928,10 +936,12 @@ class Registry:
     def _end(self, jail: _Jail, host: str, reason: str) -> None:
         ban = jail.take(host)
         self._expiry.discard((jail.name, host))
+        now = self._clock.now()
         self._waiting.end(jail.name, host)
+        self._waiting.ended.append(PastBan(ban, now, reason))
         logger.log(NOTICE, "[%s] Unban %s", jail.name, _printable(host))
         self._emit(BanChange(Change.UNBAN, ban))
-        self._publish(Unbanned(self._clock.now(), ban, reason))
+        self._publish(Unbanned(now, ban, reason))
 
     def _unban(self, request: UnbanRequest) -> Mapping[str, int]:
         jails = list(self._jails.values()) if request.jail is None else [self._jails[request.jail]]
@@ -1138,6 +1148,7 @@ class Registry:
         waiting = self._waiting
         if len(waiting.history) > _MAX_WAITING_HISTORY:
             del waiting.history[: len(waiting.history) - _MAX_WAITING_HISTORY]
+        del waiting.ended[: max(0, len(waiting.ended) - _MAX_WAITING_HISTORY)]
         if len(waiting.failures) > _MAX_WAITING_FAILURES:
             waiting.failures.clear()
             self._failures_lost = True

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from banguard import netaddr
 from banguard.model import Ban, Cursor, FailureState
 
 MAX_MATCH_BYTES = 16_384
@@ -15,6 +16,10 @@ MAX_MATCH_BYTES = 16_384
 
 MAX_VALUE = 2048
 """Characters of one captured value that are kept."""
+
+
+MOST_PAST = 100
+"""Past bans of one host that are told."""
 
 
 class Length(enum.Enum):
@@ -50,6 +55,19 @@ class History:
     matches: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class PastBan:
+    """
+    A ban as it is remembered: when it *ended* (epoch seconds; None: it did not, or nobody was there to see) and why.
+
+    *reason* is `expired`, `manual` or `stopped`; *ban* has the end that it had last.
+    """
+
+    ban: Ban
+    ended: float | None = None
+    reason: str = ""
+
+
 @dataclass(slots=True)
 class Batch:
     """
@@ -58,7 +76,8 @@ class Batch:
     The store carries them out in this order: *wiped* (jails of which all bans, past and present, are forgotten; None
     for all jails), *forgotten* ((jail or None for all, host): the same for one host), *bans* ((jail, host) → active
     ban, None when it ended), *history* (new bans, to be remembered when they are over), *cursors* ((jail, log)) and
-    *failures* ((jail, host); a state without times is removed).
+    *failures* ((jail, host); a state without times is removed), *ended* (bans that are over). What is forgotten no
+    longer counts, but is still shown as past until it is purged.
     """
 
     wiped: dict[str | None, None] = field(default_factory=dict)
@@ -67,9 +86,12 @@ class Batch:
     history: list[Ban] = field(default_factory=list)
     cursors: dict[tuple[str, str], Cursor] = field(default_factory=dict)
     failures: dict[tuple[str, str], FailureState] = field(default_factory=dict)
+    ended: list[PastBan] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.bans or self.cursors or self.failures or self.history or self.forgotten or self.wiped)
+        return bool(
+            self.bans or self.cursors or self.failures or self.history or self.forgotten or self.wiped or self.ended
+        )
 
     def keep(self, ban: Ban, length: Length) -> None:
         """Put an active ban in, or in the place of the one that is there."""
@@ -99,9 +121,9 @@ class BanStore(Protocol):
     """
     Where bans, positions in logs and failure counts survive a restart.
 
-    Owned by the registry's thread, which alone writes; only `history` and `offences` may be called by any thread. Every
-    method raises StoreError when the store cannot be read or written; a write that failed changed nothing. Nothing is
-    opened before `reopen` is called for the first time.
+    Owned by the registry's thread, which alone writes; any thread may call `history`, `offences` and `past`.
+    Every method raises StoreError when the store cannot be read or written; a write that failed changed nothing.
+    Nothing is opened before `reopen` is called for the first time.
     """
 
     max_matches: int
@@ -144,6 +166,10 @@ class BanStore(Protocol):
 
     def history(self, host: str, jail: str | None = None) -> History:
         """Return the bans of *host* in *jail* (None: in all jails), as far as they are remembered."""
+        ...
+
+    def past(self, host: str) -> list[PastBan]:
+        """Return the bans of *host* and of networks that it is in, newest first, `MOST_PAST` at most; any thread."""
         ...
 
     def bans_since(self, host: str, since: float, but: str) -> int:
@@ -199,6 +225,7 @@ class MemoryStore:
         self._active: dict[str, dict[str, StoredBan]] = {}
         self._history: dict[str, list[Ban]] = {}
         self._offenders: dict[str, dict[str, Ban]] = {}
+        self._past: dict[str, list[PastBan]] = {}
         self._cursors: dict[str, dict[str, Cursor]] = {}
         self._failures: dict[str, dict[str, FailureState]] = {}
 
@@ -224,6 +251,16 @@ class MemoryStore:
                 short = self._short(ban)
                 self._history.setdefault(ban.host, []).append(short)
                 self._offenders.setdefault(ban.host, {})[ban.jail] = replace(short, matches=())
+                past = self._past.setdefault(ban.host, [])
+                past.append(PastBan(short))
+                del past[:-MOST_PAST]
+            for over in batch.ended:
+                self._past[over.ban.host] = [
+                    replace(over, ban=replace(known.ban, until=over.ban.until))
+                    if (known.ban.jail, known.ban.since) == (over.ban.jail, over.ban.since)
+                    else known
+                    for known in self._past.get(over.ban.host, ())
+                ]
             for (jail_name, log), cursor in batch.cursors.items():
                 self._cursors.setdefault(jail_name, {})[log] = cursor
             for (jail_name, host), state in batch.failures.items():
@@ -295,6 +332,12 @@ class MemoryStore:
             bans = [ban for ban in self._history.get(host, ()) if jail in {None, ban.jail}]
         return merged((ban.failures, ban.matches) for ban in bans[::-1]).limited(self.max_matches)
 
+    def past(self, host: str) -> list[PastBan]:
+        """Return the bans of *host* and of networks around it."""
+        with self._lock:
+            found = [past for name in around(host) for past in self._past.get(name, ())]
+        return sorted(found, key=lambda past: -past.ban.since)[:MOST_PAST]
+
     def bans_since(self, host: str, since: float, but: str) -> int:
         """Return how many bans of *host* began after *since* in other jails than *but*."""
         with self._lock:
@@ -312,6 +355,10 @@ class MemoryStore:
                     self._history[host] = bans
                 else:
                     del self._history[host]
+            for host in list(self._past):
+                self._past[host] = [past for past in self._past[host] if past.ban.since >= oldest]
+                if not self._past[host]:
+                    del self._past[host]
             for host in list(self._offenders):
                 known = self._offenders[host]
                 for jail in list(known):
@@ -324,6 +371,16 @@ class MemoryStore:
                 states = self._failures[jail]
                 self._failures[jail] = {host: kept for host, kept in states.items() if kept.times[-1] >= oldest}
         return forgotten
+
+
+def around(host: str) -> list[str]:
+    """Return *host* and, for an address or network, the networks that it is in."""
+    family = netaddr.family(host)
+    if family is None:
+        return [host]
+    address, _, bits = host.partition("/")
+    longest = int(bits or (32 if family == 4 else 128))
+    return list(dict.fromkeys((host, *(netaddr.network_of(address, length) for length in range(longest - 1, 7, -1)))))
 
 
 class Merged:

@@ -13,17 +13,20 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import TypeVar
 
 from banguard.bans.store import (
+    MOST_PAST,
     Batch,
     History,
     Length,
     Offences,
+    PastBan,
     StoredBan,
+    around,
     merged,
     newest_matches,
     short_data,
 )
 from banguard.errors import StoreError
-from banguard.model import NOTHING, Ban, Cursor, FailureState, Origin
+from banguard.model import NOTHING, Ban, Cursor, FailureState, Grounds, Origin
 
 logger = logging.getLogger("banguard.database")
 
@@ -42,6 +45,7 @@ MAX_HISTORY = 500_000
 _CHECK_UP_TO = 64 * 1024 * 1024
 _CHUNK = 500
 _MERGED_BANS = 1000
+_MOST_TIMES = 100
 
 _VERSIONS = (
     """
@@ -70,16 +74,39 @@ _VERSIONS = (
         data TEXT NOT NULL, PRIMARY KEY (jail, host)
     ) STRICT;
     """,
+    """
+    ALTER TABLE active ADD COLUMN grounds TEXT NOT NULL DEFAULT '';
+    ALTER TABLE history ADD COLUMN count INTEGER NOT NULL DEFAULT 1;
+    ALTER TABLE history ADD COLUMN origin TEXT NOT NULL DEFAULT 'local';
+    ALTER TABLE history ADD COLUMN data TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE history ADD COLUMN grounds TEXT NOT NULL DEFAULT '';
+    ALTER TABLE history ADD COLUMN ended REAL;
+    ALTER TABLE history ADD COLUMN reason TEXT NOT NULL DEFAULT '';
+    ALTER TABLE history ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 """The steps from each version of the tables to the next; `PRAGMA user_version` counts those done."""
 
-_PUT_ACTIVE = "INSERT OR REPLACE INTO active VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT_ACTIVE = "INSERT OR REPLACE INTO active VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _END_ACTIVE = "DELETE FROM active WHERE jail = ? AND host = ?"
-_PUT_HISTORY = "INSERT INTO history (jail, host, since, until, failures, matches) VALUES (?, ?, ?, ?, ?, ?)"
+_PUT_HISTORY = (
+    "INSERT INTO history (jail, host, since, until, failures, matches, count, origin, data, grounds)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_END_HISTORY = (
+    "UPDATE history SET ended = ?, reason = ?, until = ? WHERE host = ? AND jail = ? AND since = ? AND ended IS NULL"
+)
+_FORGETTING = ("DELETE FROM active", "UPDATE history SET forgotten = 1", "DELETE FROM offenders")
 _PUT_OFFENDER = "INSERT OR REPLACE INTO offenders VALUES (?, ?, ?, ?, ?)"
 _PUT_CURSOR = "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _PUT_FAILURE = "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?, ?)"
 _END_FAILURE = "DELETE FROM failures WHERE jail = ? AND host = ?"
+
+
+_PAST = (
+    "SELECT jail, host, since, until, '', count, origin, failures, matches, data, grounds, ended, reason FROM history"
+    " WHERE host IN (SELECT value FROM json_each(?)) ORDER BY since DESC, id DESC LIMIT ?"
+)
 
 
 def _text(text: str) -> str:
@@ -312,14 +339,14 @@ class SqliteStore:
 
     def _carry_out(self, connection: sqlite3.Connection, batch: Batch) -> None:
         for wiped in batch.wiped:
-            for table in ("active", "history", "offenders"):
+            for step in _FORGETTING:
                 if wiped is None:
-                    connection.execute(f"DELETE FROM {table}")  # noqa: S608  a name from the line above
+                    connection.execute(step)
                 else:
-                    connection.execute(f"DELETE FROM {table} WHERE jail = ?", (_text(wiped),))  # noqa: S608
-        for table in ("active", "history", "offenders"):
+                    connection.execute(f"{step} WHERE jail = ?", (_text(wiped),))
+        for step in _FORGETTING:
             connection.executemany(
-                f"DELETE FROM {table} WHERE host = :host AND (jail = :jail OR :jail IS NULL)",  # noqa: S608
+                f"{step} WHERE host = :host AND (jail = :jail OR :jail IS NULL)",
                 [
                     {"host": _text(host), "jail": None if jail is None else _text(jail)}
                     for jail, host in batch.forgotten
@@ -330,8 +357,26 @@ class SqliteStore:
         connection.executemany(
             _PUT_HISTORY,
             [
-                (_text(ban.jail), _text(ban.host), ban.since, ban.until, ban.failures, self._matches_of(ban.matches))
+                (
+                    _text(ban.jail),
+                    _text(ban.host),
+                    ban.since,
+                    ban.until,
+                    ban.failures,
+                    self._matches_of(ban.matches),
+                    ban.count,
+                    ban.origin.value,
+                    json.dumps(dict(short_data(ban.data))),
+                    _grounds_text(ban.grounds),
+                )
                 for ban in batch.history
+            ],
+        )
+        connection.executemany(
+            _END_HISTORY,
+            [
+                (over.ended, over.reason, over.ban.until, _text(over.ban.host), _text(over.ban.jail), over.ban.since)
+                for over in batch.ended
             ],
         )
         connection.executemany(
@@ -382,6 +427,7 @@ class SqliteStore:
                 stored.ban.failures,
                 self._matches_of(stored.ban.matches),
                 json.dumps(dict(short_data(stored.ban.data))),
+                _grounds_text(stored.ban.grounds),
             )
             for stored in bans
             if stored is not None
@@ -476,7 +522,8 @@ class SqliteStore:
         key = None if jail is None else _text(jail)
         with self._reading() as connection:
             rows = connection.execute(
-                "SELECT failures, matches FROM history WHERE host = :host AND (jail = :jail OR :jail IS NULL)"
+                "SELECT failures, matches FROM history"
+                " WHERE host = :host AND (jail = :jail OR :jail IS NULL) AND NOT forgotten"
                 " ORDER BY since DESC, id DESC LIMIT :most",
                 {"host": _text(host), "jail": key, "most": _MERGED_BANS},
             ).fetchall()
@@ -484,10 +531,22 @@ class SqliteStore:
             return merged((int(failures), _matches(matches)) for failures, matches in rows).limited(self.max_matches)
         return History(len(rows), sum(int(failures) for failures, _ in rows))
 
+    def past(self, host: str) -> list[PastBan]:
+        """Return the bans of *host* and of networks that it is in, newest first."""
+        names = [_text(name) for name in around(host)]
+        with self._reading() as connection:
+            rows = connection.execute(_PAST, (json.dumps(names), MOST_PAST)).fetchall()
+        found = []
+        for row in rows:
+            with contextlib.suppress(TypeError, ValueError):
+                ended = None if row[11] is None else _number(row[11])
+                found.append(PastBan(_ban(row[:11]), ended, str(row[12])))
+        return found
+
     def bans_since(self, host: str, since: float, but: str) -> int:
         """Return how many bans of *host* began after *since* in other jails than *but*."""
         with self._reading() as connection:
-            query = "SELECT count(*) FROM history WHERE host = ? AND since > ? AND jail <> ?"
+            query = "SELECT count(*) FROM history WHERE host = ? AND since > ? AND jail <> ? AND NOT forgotten"
             (number,) = connection.execute(query, (_text(host), since, _text(but))).fetchone()
         return int(number)
 
@@ -508,8 +567,12 @@ def _keys(key: tuple[str, str]) -> tuple[str, str]:
 
 
 def _stored_ban(row: Row) -> StoredBan:
-    jail, host, since, until, length, count, origin, failures, matches, data = row
-    ban = Ban(
+    return StoredBan(_ban(row), Length(row[4]))
+
+
+def _ban(row: Row) -> Ban:
+    jail, host, since, until, _, count, origin, failures, matches, data, grounds = row
+    return Ban(
         jail=str(jail),
         host=str(host),
         since=_number(since),
@@ -519,8 +582,32 @@ def _stored_ban(row: Row) -> StoredBan:
         failures=int(_number(failures)),
         matches=_matches(str(matches)),
         data=_data(str(data)),
+        grounds=_grounds(str(grounds)),
     )
-    return StoredBan(ban, Length(length))
+
+
+def _grounds_text(grounds: Grounds | None) -> str:
+    if grounds is None:
+        return ""
+    times = grounds.times[-_MOST_TIMES:]
+    return json.dumps([times, grounds.rules, grounds.texts, grounds.maxretry, grounds.findtime])
+
+
+def _grounds(text: str) -> Grounds | None:
+    """Return what `_grounds_text` made; None for nothing, and for what cannot be read: a ban does without."""
+    if not text:
+        return None
+    try:
+        times, rules, texts, maxretry, findtime = json.loads(text)
+        return Grounds(
+            tuple(_number(time) for time in times),
+            tuple(int(rule) for rule in rules),
+            tuple((int(number), str(regex), str(place)) for number, regex, place in texts),
+            int(maxretry),
+            _number(findtime),
+        )
+    except (TypeError, ValueError):
+        return None
 
 
 def _cursor(row: Row) -> Cursor:

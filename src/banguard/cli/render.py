@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from banguard.control.protocol import Reply
+from banguard.duration import format_duration
 
 Tree = Sequence["tuple[str, str | Tree]"]
 
@@ -281,6 +282,33 @@ def _action_parts(what: str) -> Callable[[object], str]:
     return show
 
 
+def _history(value: object) -> str:
+    data = _dict(value)
+    bans = [_dict(item) for item in _list(data.get("bans"))]
+    if not bans:
+        return f"No ban of {word(data.get('id'))} is remembered (option dbpurgeage)"
+    lines = [f"{len(bans)} bans of {word(data.get('id'))} are remembered, the newest first:"]
+    for ban in bans:
+        since, until, ended = _number(ban.get("since")), ban.get("until"), ban.get("ended")
+        length = "for ever" if until is None else f"for {format_duration(max(0, _number(until) - since))}"
+        if ban.get("active"):
+            end = "in force for ever" if until is None else f"in force until {clock_text(until)}"
+        elif ended is not None:
+            how = {"expired": "its time was over", "manual": "unbanned by hand"}.get(str(ban.get("reason")), "ended")
+            end = f"ended {clock_text(ended)}: {how}"
+        else:
+            end = "was over, or its jail was stopped, when nobody looked"
+        rules = ", ".join(_words(ban.get("rules")))
+        found = f", {word(ban.get('failures'))} failures{f' by rule {rules}' if rules else ''}"
+        by = "" if ban.get("origin") == "local" else f", {word(ban.get('origin'))}"
+        network = "" if ban.get("id") == data.get("id") else f" with {word(ban.get('id'))}"
+        jail = word(ban.get("jail"))
+        lines.append(
+            f"{clock_text(since)}  [{jail}]{network} {length}, ban number {word(ban.get('count'))}{found}{by}; {end}"
+        )
+    return "\n".join(lines)
+
+
 def _imported(value: object) -> str:
     rows = [
         f"{word(jail)}: {_dict(counts).get('in_force')} of {_dict(counts).get('found')} bans are in force"
@@ -298,6 +326,7 @@ _KINDS: Mapping[str, Callable[[object], str]] = {
     "banned_in": _banned_in,
     "ban_ids": _ban_ids,
     "bans_with_time": _bans_with_time,
+    "history": _history,
     "imported": _imported,
     "stopping": lambda _: "Shutdown successful",
     "reloaded": lambda _: "OK",

@@ -25,6 +25,7 @@ from banguard.errors import ControlError
 from banguard.model import Ban, JailStats
 
 if TYPE_CHECKING:
+    from banguard.bans.store import PastBan
     from banguard.jails.explain import Explanation
 
 JsonValue: TypeAlias = "str | int | float | bool | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
@@ -178,6 +179,10 @@ class ServerApi(Protocol):
 
         Blocks until the jails have answered; `ignorecommand` is run, and names may be looked up. Raises `unknown_jail`.
         """
+        ...
+
+    def past(self, host: str) -> Sequence[PastBan]:
+        """Return the bans of *host*, and of networks that it is in, as far as they are remembered; newest first."""
         ...
 
     def add_jail(self, config: JailConfig) -> None:

@@ -1,11 +1,13 @@
-"""Commands that explain: how a line is treated."""
+"""Commands that explain: how a line is treated, what is known of a host."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 
+from banguard.control.api import ActiveBan, JsonValue
 from banguard.control.protocol import Reply
-from banguard.control.table import BASIC, Context, command
+from banguard.control.table import BANS, BASIC, Context, command
+from banguard.control.values import all_jails, ban_data, host_of, number
 
 
 @command(
@@ -18,3 +20,31 @@ from banguard.control.table import BASIC, Context, command
 def explain(context: Context, line: str, jail: str | None = None) -> Reply:
     """Show how jails treat a line."""
     return Reply({"jails": [asdict(found) for found in context.api.explain(line, jail)]}, "explained")
+
+
+@command(
+    BANS,
+    "history",
+    "<id>",
+    "Show all bans and unbans that are remembered of an address, and of networks that it was banned with.",
+)
+def history(context: Context, word: str) -> Reply:
+    """Show the bans of a host."""
+    host = host_of(word)
+    active = {(one.ban.jail, one.ban.host, one.ban.since): one for view in all_jails(context.api) for one in view.bans}
+    bans: list[JsonValue] = []
+    for past in context.api.past(host):
+        key = (past.ban.jail, past.ban.host, past.ban.since)
+        now = active.pop(key, None)
+        bans.append(
+            {
+                "jail": past.ban.jail,
+                **ban_data(now or ActiveBan(past.ban, enforced=False)),
+                "origin": past.ban.origin.value,
+                "active": now is not None,
+                "ended": number(past.ended),
+                "reason": past.reason,
+                "rules": [] if past.ban.grounds is None else [text[0] for text in past.ban.grounds.texts],
+            }
+        )
+    return Reply({"id": host, "bans": bans}, "history")

@@ -42,6 +42,7 @@ from banguard.jails.resolver import Resolver
 from banguard.model import Ban, ConfigReloaded
 
 if TYPE_CHECKING:
+    from banguard.bans.store import PastBan
     from banguard.jails.explain import Explanation
 
 logger = logging.getLogger("banguard.server")
@@ -300,6 +301,10 @@ class App:
         """Return how jails would treat *line*, see `ServerApi`."""
         runners = list(self._jails.values()) if jail is None else [self._runner(jail)]
         return tuple(runner.explain(line) for runner in runners if jail is not None or runner.started)
+
+    def past(self, host: str) -> Sequence[PastBan]:
+        """Return the bans of *host* that are remembered, see `ServerApi`."""
+        return self._registry.past(host)
 
     def add_jail(self, config: JailConfig) -> None:
         """Create a jail that is not started yet."""

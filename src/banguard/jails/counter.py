@@ -27,24 +27,31 @@ _MAPPING = 240
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """A host had enough: *failures* of them within findtime, the last at *at*, with the newest *matches* and *data*."""
+    """
+    A host had enough: *failures* of them within findtime, the last at *at*, with the newest *matches* and *data*.
+
+    *times* are those that counted, *rules* the numbers of the rules that found the matches, one each.
+    """
 
     host: str
     at: float
     failures: int
     matches: tuple[str, ...] = ()
     data: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    times: tuple[float, ...] = ()
+    rules: tuple[int, ...] = ()
 
 
 class _Entry:
     """One host: *times* sorted; *extra* are those among them that stand for no failure but for a bad past."""
 
-    __slots__ = ("data", "extra", "matches", "saved", "size", "times")
+    __slots__ = ("data", "extra", "matches", "rules", "saved", "size", "times")
 
     def __init__(self) -> None:
         self.times: tuple[float, ...] = ()
         self.extra: tuple[float, ...] = ()
         self.matches: tuple[str, ...] = ()
+        self.rules: tuple[int, ...] = ()
         self.data: Mapping[str, str] = NOTHING
         self.size = 0
         self.saved = False
@@ -113,12 +120,14 @@ class FailureCounter:
         *,
         failures: int = 1,
         extra: int = 0,
+        rule: int = 0,
     ) -> Reached | None:
         """
         Record *failures* of *host* at time *at* (epoch seconds) and return what it reached, None when not enough.
 
         *extra* more are counted for its bad past, but not told as failures. Captured *data* goes over what earlier
-        failures captured. Reaching the limit forgets the host: it has to fail afresh.
+        failures captured. *rule* is the number of the rule that found it (0: none).
+        Reaching the limit forgets the host: it has to fail afresh.
         """
         self.total += failures
         hosts = self._hosts
@@ -131,14 +140,15 @@ class FailureCounter:
         self._record(entry, at, failures + extra)
         if extra:
             entry.extra = (*entry.extra, *(at,) * extra)
-        self._describe(entry, matches, data)
+        self._describe(entry, matches, data, rule)
         window = self._window(entry.times, at)
         if window is not None:
             self._forget(host, entry)
             first, last = window
             count = sum(first <= time <= last for time in entry.times)
             count -= sum(first <= time <= last for time in entry.extra)
-            return Reached(host, last, max(failures, count), entry.matches, entry.data)
+            counted = tuple(time for time in entry.times if first <= time <= last)
+            return Reached(host, last, max(failures, count), entry.matches, entry.data, counted, entry.rules)
         hosts[host] = entry
         newest = entry.times[-1]
         if newest > self._floor:
@@ -174,12 +184,14 @@ class FailureCounter:
         """Return how old a failure may be and still matter: one may come late, and reach back findtime from there."""
         return self._findtime + max(self._findtime, _LATE)
 
-    def _describe(self, entry: _Entry, matches: Sequence[str], data: Mapping[str, str]) -> None:
+    def _describe(self, entry: _Entry, matches: Sequence[str], data: Mapping[str, str], rule: int) -> None:
         keep = self._maxmatches
         if matches and keep:
             entry.matches = (*entry.matches, *matches)[-keep:]
+            entry.rules = (*entry.rules, *(rule,) * len(matches))[-keep:]
         elif len(entry.matches) > keep:
             entry.matches = entry.matches[-keep:] if keep else ()
+            entry.rules = entry.rules[-keep:] if keep else ()
         if data:
             entry.data = {**entry.data, **data} if entry.data else data
         entry.size = sum(map(len, entry.matches)) + _STRING * len(entry.matches)
@@ -215,6 +227,11 @@ class FailureCounter:
         twin.restore(() if state is None else (state,))
         return twin.add(host, at, extra=extra)
 
+    def forget_rules(self) -> None:
+        """Forget which rules found what is held: their numbers mean others now."""
+        for entry in self._hosts.values():
+            entry.rules = (0,) * len(entry.rules)
+
     def forget(self, host: str) -> bool:
         """Drop what is known of *host*; return whether there was something."""
         entry = self._hosts.pop(host, None)
@@ -245,7 +262,7 @@ class FailureCounter:
                 return
             if entry.size:
                 self._text -= entry.size
-                entry.matches, entry.data, entry.size = (), NOTHING, 0
+                entry.matches, entry.rules, entry.data, entry.size = (), (), NOTHING, 0
                 self._changed[host] = None
 
     def expire(self, now: float) -> int:
@@ -287,7 +304,7 @@ class FailureCounter:
             entry = _Entry()
             entry.times = tuple(sorted(state.times))[-2 * self._maxretry :]
             entry.saved = True
-            self._describe(entry, state.matches, state.data)
+            self._describe(entry, state.matches, state.data, 0)
             self._hosts[state.host] = entry
             self._gone.pop(state.host, None)
             self._text += entry.size

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from banguard import netaddr
 from banguard.clock import Clock
 from banguard.config.schema import JailConfig
-from banguard.jails.counter import FailureCounter
+from banguard.jails.counter import FailureCounter, Reached
 from banguard.jails.ignore import IgnoreRules
 from banguard.jails.resolver import Resolver
 from banguard.jails.timepolicy import OnceADay, TimePolicy, clock_text
@@ -22,6 +22,7 @@ from banguard.model import (
     Fact,
     FailureFound,
     FailureState,
+    Grounds,
     JailReport,
     JailStats,
 )
@@ -64,6 +65,18 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def grounds_of(reached: Reached, config: JailConfig) -> Grounds:
+    """Return what a ban for *reached* rests on."""
+    regexes, places = config.filter.failregex, config.filter.places
+    texts = []
+    for number in dict.fromkeys(reached.rules):
+        if 0 < number <= len(regexes):
+            place = places.get(f"failregex[{number - 1}]") or config.places.get("failregex")
+            where = f"{place.path}:{place.line}" if place is not None else ""
+            texts.append((number, regexes[number - 1], where))
+    return Grounds(reached.times, reached.rules, tuple(texts), config.maxretry, config.findtime)
 
 
 def hosts_of(name: str, usedns: str, resolver: Resolver) -> tuple[str, ...]:
@@ -218,6 +231,7 @@ class Jail:
         self._counter.configure(maxretry=config.maxretry, findtime=config.findtime, maxmatches=config.maxmatches)
         if rules is not None:
             self._rules = rules
+            self._counter.forget_rules()
         self._whole.clear()
         if ignore is not None:
             self._ignore = ignore
@@ -343,7 +357,7 @@ class Jail:
     def _failure(self, match: Match, at: float, now: float, dated: DatedLine) -> None:
         found, data = identity_of(match)
         for host in self._resolve(found) if match.kind == "name" else (found,):
-            self._found(host, min(at, now), match.lines, data, dated.line)
+            self._found(host, min(at, now), match, data, dated.line)
 
     def _forgive(self, success: Match) -> None:
         """Forget the failures of a host that gained access (`success.forgets`)."""
@@ -364,13 +378,13 @@ class Jail:
             )
         return hosts
 
-    def _found(self, host: str, at: float, matches: Sequence[str], data: Mapping[str, str], line: str) -> None:
-        if self._is_ignored(host, at, matches, data):
+    def _found(self, host: str, at: float, match: Match, data: Mapping[str, str], line: str) -> None:
+        if self._is_ignored(host, at, match.lines, data):
             return
         if logger.isEnabledFor(logging.INFO):
             logger.info("[%s] Found %s - %s", self.name, printable(host), clock_text(at))
         host, data = self._by_prefix(host, data)
-        self._count(host, at, matches, data)
+        self._count(host, at, match.lines, data, rule=match.rule)
         self._publish(FailureFound(at, self.name, host, line))
 
     def _by_prefix(self, host: str, data: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
@@ -396,14 +410,31 @@ class Jail:
             known = self._whole[network] = self._ignore.reason_within(network) is None
         return known
 
-    def _count(self, host: str, at: float, matches: Sequence[str], data: Mapping[str, str], failures: int = 1) -> None:
+    def _count(
+        self,
+        host: str,
+        at: float,
+        matches: Sequence[str],
+        data: Mapping[str, str],
+        *,
+        failures: int = 1,
+        rule: int = 0,
+    ) -> None:
         if self._config.increment.rearm:
             self._hits[host] = max(at, self._hits.get(host, at))
         extra = self._extra(host, at)
-        reached = self._counter.add(host, at, matches, data, failures=failures, extra=extra)
+        reached = self._counter.add(host, at, matches, data, failures=failures, extra=extra, rule=rule)
         if reached is not None:
             self._decisions.append(
-                BanDecision(self.name, host, reached.at, reached.failures, reached.matches, reached.data)
+                BanDecision(
+                    self.name,
+                    host,
+                    reached.at,
+                    reached.failures,
+                    reached.matches,
+                    reached.data,
+                    grounds_of(reached, self._config),
+                )
             )
 
     def foresee(self, host: str, at: float) -> Foreseen:

@@ -13,7 +13,7 @@ import textwrap
 import pytest
 
 from banguard.bans.store import Batch, Length
-from banguard.bans.store_sqlite import APPLICATION_ID, SqliteStore
+from banguard.bans.store_sqlite import _VERSIONS, APPLICATION_ID, SqliteStore
 from banguard.errors import StoreError
 from banguard.model import Ban, Cursor, FailureState
 
@@ -129,7 +129,7 @@ def test_the_file_says_whose_it_is_and_in_which_version(path, opened):
             for word in ("application_id", "user_version", "journal_mode", "auto_vacuum")
         ]
     other.close()
-    assert [APPLICATION_ID, 1, "wal", 2] == answers
+    assert [APPLICATION_ID, 2, "wal", 2] == answers
 
 
 @pytest.mark.parametrize(
@@ -389,3 +389,35 @@ def test_a_disk_that_becomes_read_only(tmp_path):
     assert ("", "", "13") == (first, again, kept)
     assert "not open" in closed
     assert "Read-only file system" in refused
+
+
+def test_tables_of_the_first_version_are_brought_up_to_date(path, opened):
+    """Bans of an earlier version are kept; what was not written then is empty."""
+    with sqlite3.connect(path) as old:
+        old.executescript(_VERSIONS[0])
+        old.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;")
+        old.execute(
+            "INSERT INTO active VALUES ('sshd', '192.0.2.1', 5.0, 605.0, 'jail', 2, 'local', 3, '[\"x\"]', '{}')"
+        )
+        old.execute(
+            "INSERT INTO history (jail, host, since, until, failures, matches) VALUES ('sshd', '192.0.2.1', 5.0, 605.0, 3, '[]')"
+        )
+    old.close()
+    store = opened()
+    (stored,) = store.active("sshd")
+    assert ("192.0.2.1", 2, ("x",), None) == (stored.ban.host, stored.ban.count, stored.ban.matches, stored.ban.grounds)
+    (past,) = store.past("192.0.2.1")
+    assert (5.0, 605.0, None, "") == (past.ban.since, past.ban.until, past.ended, past.reason)
+
+
+@pytest.mark.parametrize("text", ["x", "[]", "{}", "[1, 2, 3, 4, 5]", "null"])
+def test_grounds_that_cannot_be_read_cost_no_ban(path, opened, text):
+    """The ban comes back without them."""
+    store = opened()
+    batch = Batch()
+    batch.keep(Ban("sshd", "192.0.2.1", 1.0, None), Length.JAIL)
+    store.write(batch)
+    with sqlite3.connect(path) as other:
+        other.execute("UPDATE active SET grounds = ?", (text,))
+    other.close()
+    assert [None] == [stored.ban.grounds for stored in store.active("sshd")]

@@ -337,3 +337,22 @@ def test_a_value_of_another_shape_does_no_harm(value):
 
     for kind in (*_KINDS, "stats", "unknown"):
         assert isinstance(as_text(Reply(value, kind)), str)
+
+
+def test_a_history_says_how_each_ban_ended():
+    """In force, expired, by hand, unseen; with a network; nothing remembered."""
+    ban = {"jail": "sshd", "id": "192.0.2.1", "since": 0, "until": 600, "count": 2, "failures": 5, "origin": "local"}
+    rows = [
+        {**ban, "active": True, "rules": [1, 3]},
+        {**ban, "ended": 600, "reason": "expired"},
+        {**ban, "ended": 9, "reason": "manual", "origin": "manual"},
+        {**ban, "id": "192.0.2.0/24", "until": None},
+    ]
+    text = as_text(Reply({"id": "192.0.2.1", "bans": rows}, "history")).splitlines()
+    assert "4 bans of 192.0.2.1" in text[0]
+    assert "for 10m, ban number 2, 5 failures by rule 1, 3; in force until" in text[1]
+    assert "its time was over" in text[2]
+    assert "manual; ended" in text[3]
+    assert "by hand" in text[3]
+    assert "with 192.0.2.0/24 for ever" in text[4]
+    assert "No ban of 192.0.2.9" in as_text(Reply({"id": "192.0.2.9", "bans": []}, "history"))

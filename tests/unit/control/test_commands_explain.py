@@ -29,3 +29,11 @@ def test_an_unknown_jail_is_refused(context):
     """As by every other command."""
     with pytest.raises(ControlError, match="does not exist"):
         commands.execute(context, ["explain", "bad 192.0.2.1", "nope"])
+
+
+def test_the_history_of_a_host_tells_each_ban(context):
+    """With jail, times, count, failures, and whether it is in force."""
+    context.api.put_ban("sshd", "192.0.2.1", failures=4, count=2)
+    (ban,) = commands.execute(context, ["history", "192.0.2.1"]).value["bans"]
+    assert ("sshd", 4, 2, True, None) == (ban["jail"], ban["failures"], ban["count"], ban["active"], ban["ended"])
+    assert [] == commands.execute(context, ["history", "192.0.2.2"]).value["bans"]

@@ -173,3 +173,12 @@ def test_lines_before_count_in_multi_line_filters(clock):
     bench.feed("begin")
     assert "failure" == bench.explain("end of 192.0.2.1").verdict
     assert "failure" == bench.explain("end of 192.0.2.1").verdict
+
+
+def test_a_login_is_no_failure(clock):
+    """Who gained access is told."""
+    rules = FilterConfig("in", failregex=(r"^ bad <HOST>$",), successregex=(r"^ welcome <HOST>$",))
+    bench = Bench(clock, filter=rules)
+    bench.rules = lambda: FilterRules(failregex=rules.failregex, successregex=rules.successregex)
+    found = bench.explain("welcome 192.0.2.1")
+    assert ("login", "192.0.2.1", ()) == (found.verdict, found.login, found.hosts)

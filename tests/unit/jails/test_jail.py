@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 
 import pytest
 
-from banguard.config.schema import BanPrefix, BantimeIncrement, JailConfig
+from banguard.config.schema import BanPrefix, BantimeIncrement, FilterConfig, JailConfig, Place
 from banguard.jails.ignore import IgnoreRules
 from banguard.jails.jail import Jail, printable
 from banguard.jails.resolver import Resolver
 from banguard.matching import FilterRules
-from banguard.model import BanDecision, Candidates, Cursor, FailureFound, FailureState
+from banguard.model import BanDecision, Candidates, Cursor, FailureFound, FailureState, Grounds
 
 LOG = "/var/log/auth.log"
 
@@ -87,7 +88,8 @@ def test_maxretry_failures_make_a_ban_decision(bench, caplog):
     ]
     jail.feed(*lines)
     now = jail.clock.now()
-    expected = BanDecision("test", "192.0.2.1", now, 3, tuple(lines), {"user": "root", "ip4": "192.0.2.1"})
+    grounds = Grounds((now - 2, now - 1, now), (1, 1, 1), (), 3, 600.0)
+    expected = BanDecision("test", "192.0.2.1", now, 3, tuple(lines), {"user": "root", "ip4": "192.0.2.1"}, grounds)
     assert (expected,) == jail.decisions()
     assert [f"[test] Found 192.0.2.1 - {stamp(now - age)}" for age in (2, 1, 0)] == logged(caplog)
     assert [
@@ -534,3 +536,19 @@ def test_a_login_of_a_session_makes_failures_forgotten(bench):
         )
         jail.feed(*map(jail.line, ("s1 failed 192.0.2.1", "s1 welcome 192.0.2.1", "s2 failed 192.0.2.1")))
         assert banned == [decision.host for decision in jail.decisions()]
+
+
+def test_a_decision_names_the_rules_that_led_to_it(bench):
+    """Number of the rule of each line, text and place of each rule; other rules put in force make the old ones unknown."""
+    jail = bench(failregex=("^ one <HOST>$", "^ two <HOST>$"))
+    places = {"failregex[1]": Place("filter.d/x.conf", 9)}
+    rules = FilterConfig("x", failregex=("^ one <HOST>$", "^ two <HOST>$"), places=places)
+    jail.jail.reconfigure(replace(jail.config, filter=rules))
+    jail.feed(jail.line("two 192.0.2.1"), jail.line("one 192.0.2.1"), jail.line("two 192.0.2.1"))
+    grounds = jail.decisions()[0].grounds
+    assert (2, 1, 2) == grounds.rules
+    assert ((2, "^ two <HOST>$", "filter.d/x.conf:9"), (1, "^ one <HOST>$", "")) == grounds.texts
+    jail.feed(jail.line("two 192.0.2.1"))
+    jail.jail.reconfigure(jail.config, FilterRules(failregex=("^ two <HOST>$",)))
+    jail.feed(jail.line("two 192.0.2.1"), jail.line("two 192.0.2.1"))
+    assert (0, 1, 1) == jail.decisions()[0].grounds.rules
