@@ -98,6 +98,7 @@ class BackendWorker(Worker):
         self._losses = 0  # how often in a row a check found that something was lost, right after it was built
         self._broken = 0  # failed attempts in a row to build; 0: the backend stands
         self._not_before = 0.0
+        self._settled = False
 
     # ---- from other threads
 
@@ -164,6 +165,10 @@ class BackendWorker(Worker):
         with self._lock:
             self._next_check = float("-inf")
             self._wake()
+
+    def settle(self) -> None:
+        """Note that all jails of this run have joined: what else an earlier run left behind is to go."""
+        self.order(self._settle)
 
     def stats(self, member: str) -> ActionStats | None:
         """Return the numbers of a member."""
@@ -274,6 +279,19 @@ class BackendWorker(Worker):
             [(entry, steps)],
             lambda filled: self._backend.join(member, entry.properties, bans if filled else (), self._clock.now()),
         )
+        if self._settled and self._stands():
+            self._sweep()
+
+    def _settle(self) -> None:
+        self._settled = True
+        if self._stands():
+            self._sweep()
+
+    def _sweep(self) -> None:
+        try:
+            self._backend.sweep()
+        except ActionError as error:
+            logger.warning("What an earlier run left in %s cannot be removed: %s", self.name, error)
 
     def _build(self, taken: Sequence[tuple[_Member, list[Step]]], build: Callable[[bool], None]) -> bool:
         """

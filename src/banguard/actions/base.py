@@ -170,7 +170,15 @@ class FirewallAction(Protocol):
         ...
 
     def join(self, member: str, properties: Mapping[str, str], bans: Sequence[Ban], now: float) -> None:
-        """Add the member, or replace it as a whole, with *bans*; replaces what an earlier run left behind."""
+        """
+        Add the member, or replace it as a whole, with *bans*.
+
+        It takes over what an earlier run left of it, so that nobody who is banned still gets through in between.
+        """
+        ...
+
+    def sweep(self) -> None:
+        """Remove what an earlier run left and no member took over; all members of this run have joined by now."""
         ...
 
     def leave(self, member: str) -> None:

@@ -106,6 +106,14 @@ class _Tables(Generic[S]):
         """Tell that a look is worth it, where there is anything to be seen."""
         return bool(self._shows)
 
+    def _left_in(self, spec: S) -> set[str]:
+        """Return what an earlier run left in a table, as far as the program's listing shows it."""
+        left = self._listing(spec) or set()
+        if left:
+            self._shows = True
+        self._known[spec] = set(left)
+        return left
+
     def _put(self, spec: S, addresses: Sequence[str]) -> None:
         raise NotImplementedError
 
@@ -157,17 +165,19 @@ def _own_table(properties: Mapping[str, str]) -> str:
 class Ipfw(_Tables[IpfwSpec]):
     """The tables and rules of ipfw."""
 
-    def begin(self, spec: IpfwSpec) -> None:
-        """Make the table, if it is not there, empty it, and add the rule."""
-        self._known[spec] = set()
+    def begin(self, spec: IpfwSpec) -> Collection[str]:
+        """Make the table, if it is not there, and add the rule; return what is in the table."""
         self._call("table", spec.table, "create", "type", "addr", may_fail=True)
-        self._call("table", spec.table, "flush")
+        left = self._left_in(spec)
+        if not left:
+            self._call("table", spec.table, "flush")
         if spec.rule:
             self._delete_rules(spec)
             used = {number for number, _ in self._rules()}
             number = next(free for free in range(spec.rule, 65535) if free not in used)
             for rule in spec.rules(number):
                 self._call(*rule.split())
+        return left
 
     def end(self, spec: IpfwSpec) -> None:
         """Empty the table; remove the rule, and the table that it was made for."""
@@ -295,11 +305,13 @@ class PfSpec:
 class Pf(_Tables[PfSpec]):
     """The anchors and tables of pf."""
 
-    def begin(self, spec: PfSpec) -> None:
-        """Load the anchor and empty its table."""
-        self._known[spec] = set()
+    def begin(self, spec: PfSpec) -> Collection[str]:
+        """Load the anchor; return what is in its table."""
         self._call(spec, "-f", "-", text=spec.rules())
-        self._call(spec, "-t", spec.table, "-T", "flush")
+        left = self._left_in(spec)
+        if not left:
+            self._call(spec, "-t", spec.table, "-T", "flush")
+        return left
 
     def end(self, spec: PfSpec) -> None:
         """Empty the anchor."""

@@ -167,6 +167,7 @@ class Dispatcher:
         self._closing: list[Worker] = []
         self._members = itertools.count(1)
         self._cancel = Cancel()
+        self._settled = False
         self._cutting: frozenset[str] = frozenset()  # jails with `kill_connections`
         self._connections: Connections | None = None
 
@@ -217,6 +218,13 @@ class Dispatcher:
             order = {name: place for place, name in enumerate(names)}
             self._routes[jail] = tuple(sorted(self._routes[jail], key=lambda route: order[route.config.name]))
             return problems
+
+    def settle(self) -> None:
+        """Note that all jails are attached: firewalls drop what an earlier run left and no jail took over."""
+        with self._lock:
+            self._settled = True
+            for worker in self._backends.values():
+                worker.settle()
 
     def detach(self, jail: str, *, keep: bool = False) -> None:
         """Flush and stop the actions of a jail and forget it; *keep* leaves native firewall content in place."""
@@ -418,6 +426,8 @@ class Dispatcher:
                 enforced=self._is_in_force,
                 heard=self._heard,
             )
+            if self._settled:
+                worker.settle()
         return worker
 
     def _is_in_force(self, bans: Sequence[Ban]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from banguard import netaddr, run
@@ -32,6 +32,7 @@ _WORD = re.compile(r"[A-Za-z0-9_.-]{1,32}\Z", re.ASCII)
 _PORT = re.compile(r"[A-Za-z0-9_-]+(?:[:-][0-9]+)?\Z", re.ASCII)
 _BLOCK = re.compile(r"(?:drop|accept|reject(?: type='(?P<reason>[a-z0-9-]+)')?)\Z", re.ASCII)
 _RULE = re.compile(r"source address=\"(?P<address>[^\"]+)\"")
+_SET_RULE = re.compile(r" -m set --match-set (bg-[A-Za-z0-9_.-]+)-[an][46] src -j [^\"']+\Z", re.ASCII)
 _EVERY_PORT = frozenset({"", "all", "any", "0:65535", "1:65535", "0-65535", "1-65535"})
 _ICMP6 = {"icmp-port-unreachable": "icmp6-port-unreachable", "icmp-admin-prohibited": "icmp6-adm-prohibited",
           "icmp-host-unreachable": "icmp6-addr-unreachable"}  # fmt: skip
@@ -95,9 +96,10 @@ class RichRules:
         self._ours: dict[RichSpec, set[str]] = {}
         self._left: int | None = None
 
-    def begin(self, spec: RichSpec) -> None:
-        """Note that we have none; those that an earlier run left end by themselves."""
+    def begin(self, spec: RichSpec) -> Collection[str]:
+        """Note that we have none: ours look like others', and those that an earlier run left end by themselves."""
         self._ours[spec] = set()
+        return ()
 
     def end(self, spec: RichSpec) -> None:
         """Take all of our rules out."""
@@ -191,9 +193,11 @@ class DirectRules:
         return self.tables.distinct(member, spec, self.specs)
 
     def add(self, member: str, spec: Spec) -> None:
-        """Add the rules of a member; those that are there stay."""
-        for rule in self._rules(spec):
+        """Add the rules of a member; those that are there stay, those it has no longer go."""
+        wanted = self._rules(spec)
+        for rule in wanted:
             self._call("--add-rule", *rule)
+        self._remove({" ".join(rule) for rule in wanted}, lambda chain: chain == spec.chain)
         self.specs[member] = spec
         self.tables.settled()
 
@@ -202,12 +206,31 @@ class DirectRules:
         for rule in self._rules(spec):
             self._call("--remove-rule", *rule)
 
-    def stand(self) -> bool:
-        """Tell whether all rules are there."""
+    def sweep(self) -> list[str]:
+        """Remove rules of an earlier run whose sets no member has; return what these are named after."""
+        ours = {spec.chain for spec in self.specs.values()}
+        return self._remove(set(), lambda chain: chain not in ours)
+
+    def _remove(self, but: Collection[str], which: Callable[[str], bool]) -> list[str]:
+        """Remove all rules that ask sets named after a chain that *which* tells of, *but* not those."""
+        gone: dict[str, None] = {}
+        for rule in self._present():
+            found = _SET_RULE.search(rule)
+            if found is not None and which(found[1]) and rule not in but:
+                self._call("--remove-rule", *rule.split())
+                gone[found[1]] = None
+        return list(gone)
+
+    def _present(self) -> set[str]:
+        """Return all direct rules."""
         result = self._run(["firewall-cmd", "--direct", "--get-all-rules"], timeout=TIMEOUT, keep=LISTING)
         if not result.succeeded:
             raise _error(result)
-        present = set(result.stdout.decode("utf-8", "replace").splitlines())
+        return set(result.stdout.decode("utf-8", "replace").splitlines())
+
+    def stand(self) -> bool:
+        """Tell whether all rules are there."""
+        present = self._present()
         if all(" ".join(rule) in present for spec in self.specs.values() for rule in self._rules(spec)):
             self.tables.settled()
             return True

@@ -50,9 +50,11 @@ class Files:
     def __init__(self) -> None:
         self._seen: dict[str, tuple[int, int, int] | None] = {}
 
-    def begin(self, spec: Spec) -> None:
-        """Take out what an earlier run left behind."""
-        self._write(spec, {})
+    def begin(self, spec: Spec) -> Collection[str]:
+        """Return what an earlier run left behind; make sure that the file can be written."""
+        held = self.held(spec)
+        self._write(spec, dict.fromkeys(held))
+        return held
 
     def end(self, spec: Spec) -> None:
         """Take all of our lines out."""

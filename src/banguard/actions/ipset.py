@@ -58,6 +58,10 @@ class RulesOfSets(Protocol):
         """Tell whether the rules of all members are there."""
         ...
 
+    def sweep(self) -> list[str]:
+        """Remove rules that an earlier run left and no member has; return the names of their chains."""
+        ...
+
 
 class IpsetAction:
     """The sets and rules of all jails."""
@@ -71,7 +75,8 @@ class IpsetAction:
         """*chains* makes the rules that ask the sets: chains of iptables unless it is given."""
         del properties
         self._run = runner
-        self._chains: RulesOfSets = Chains(Tables(runner), self._rules) if chains is None else chains
+        self._chains: RulesOfSets = Chains(Tables(runner), self._rules, _asks_ours) if chains is None else chains
+        self._swept = False
         self._sizes: dict[str, int] = {}
         self._watched: set[str] = set()  # members whose sets count packets
         self._counters = Counters()
@@ -94,7 +99,7 @@ class IpsetAction:
         spec = self._chains.distinct(member, Spec.of(properties))
         size = _size(properties)
         before = self._chains.specs.pop(member, None)
-        if before is not None:
+        if before is not None and before.chain != spec.chain:
             self._remove(before)
         self._sizes[member] = size
         self._watched.discard(member)
@@ -102,6 +107,14 @@ class IpsetAction:
             self._watched.add(member)
         self._chains.specs[member] = spec  # should it fail, the next rebuild knows it
         self._build(member, spec, bans, now)
+
+    def sweep(self) -> None:
+        """Remove rules and sets that an earlier run left and no member took over."""
+        if not self._swept:
+            self._swept = True
+            gone, present = self._chains.sweep(), self._present()
+            names = [f"{chain}-{kind}{family}" for chain in gone for kind in "an" for family in (4, 6)]
+            self._restore([f"destroy {name}" for name in names if name in present])
 
     def leave(self, member: str) -> None:
         """Remove the member's chain and sets."""
@@ -168,19 +181,23 @@ class IpsetAction:
 
     def _build(self, member: str, spec: Spec, bans: Sequence[Ban], now: float) -> None:
         self._counters.restart(member)
-        lines = []
+        present = self._present()
+        options = f"timeout 0 maxelem {self._sizes[member]}{' counters' if member in self._watched else ''}"
+        lines, swaps = [], []
+        filling: dict[str, str] = {}
         for family in self._chains.tables.families:
             for name, kind in zip(sets_of(spec, family), ("hash:ip", "hash:net"), strict=True):
-                options = f"family {_KINDS[family]} timeout 0 maxelem {self._sizes[member]}"
-                if member in self._watched:
-                    options += " counters"
-                lines += [f"create {name} {kind} {options}", f"flush {name}"]
-        families = self._chains.tables.families
+                filling[name] = name
+                if name in present:  # filled beside, and put in its place in one step, so that nobody gets through
+                    new = filling[name] = f"{name}-new"
+                    swaps += [f"swap {new} {name}", f"destroy {new}"]
+                    lines += [f"destroy {new}"] if new in present else []
+                lines.append(f"create {filling[name]} {kind} family {_KINDS[family]} {options}")
         for ban in bans:
             address = checked(ban.address)
-            if is_ahead(ban, now) and netaddr.family(address) in families:
-                lines += _addition(_set_of(spec, address), address, ban.until, now)
-        self._restore(lines)
+            if is_ahead(ban, now) and netaddr.family(address) in self._chains.tables.families:
+                lines += _addition(filling[_set_of(spec, address)], address, ban.until, now)
+        self._restore([*lines, *swaps])
         self._chains.add(member, spec)
 
     def _remove(self, spec: Spec) -> None:
@@ -213,6 +230,10 @@ def _addition(name: str, address: str, until: float | None, now: float) -> list[
     halves = _HALVES if address == "0.0.0.0/0" else (address,)
     # A member that is there keeps its timeout unless it is taken out before.
     return [line for half in halves for line in (f"del {name} {half}", f"add {name} {half} timeout {seconds}")]
+
+
+def _asks_ours(chain: str, rule: str) -> bool:
+    return rule.startswith(f"-m set --match-set {chain}-")
 
 
 def sets_of(spec: Spec, family: int) -> tuple[str, str]:

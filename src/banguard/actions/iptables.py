@@ -19,6 +19,7 @@ from banguard.model import Ban
 
 CHUNK = 2000
 
+_BAN = re.compile(r"-s [0-9a-f.:/]+ -j ", re.ASCII)
 _COUNTED = re.compile(r"^-A \S+ -s (\S+) -c (\d+) ", re.ASCII | re.MULTILINE)
 
 
@@ -30,9 +31,10 @@ class IptablesAction:
 
     def __init__(self, properties: Mapping[str, str], *, runner: Runner = run.run) -> None:
         del properties
-        self._chains = Chains(Tables(runner), self._rules)
+        self._chains = Chains(Tables(runner), self._rules, lambda _, rule: _BAN.match(rule) is not None)
         self._bans: dict[str, dict[str, None]] = {}
         self._counters = Counters()
+        self._swept = False
 
     @classmethod
     def place(cls, properties: Mapping[str, str]) -> str:
@@ -50,12 +52,18 @@ class IptablesAction:
         """Add the member, or replace it."""
         spec = self._chains.distinct(member, Spec.of(properties))
         before = self._chains.specs.pop(member, None)
-        if before is not None:
+        if before is not None and before.chain != spec.chain:
             self._chains.remove(before)
         self._bans[member] = _addresses(bans, now)
         self._counters.restart(member)
         self._chains.specs[member] = spec  # should it fail, the next rebuild knows it
         self._chains.add(member, spec)
+
+    def sweep(self) -> None:
+        """Remove chains that an earlier run left and no member took over."""
+        if not self._swept:
+            self._swept = True
+            self._chains.sweep()
 
     def leave(self, member: str) -> None:
         """Remove the member's chain."""

@@ -59,6 +59,7 @@ _PROTOCOL = re.compile(r"[a-z][a-z0-9-]{1,15}\Z", re.ASCII)
 _SENDER = re.compile(r"([0-9a-fA-F.:]+)(?: timeout \w+)? expires (\w+)", re.ASCII)
 _SPAN = re.compile(r"(\d+)(ms|[dhms])", re.ASCII)
 _UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_PRESENT = re.compile(r"^\t(chain|set) ([A-Za-z0-9_.-]+) \{$", re.ASCII | re.MULTILINE)
 _PRIORITY = re.compile(r"-?\d{1,9}\Z", re.ASCII)
 _HOOKS = ("prerouting", "input", "forward")
 _WITH_PORTS = ("tcp", "udp", "sctp", "dccp", "udplite")
@@ -140,6 +141,11 @@ class _Spec:
         seen = [f"{match} update @seen{digit}-{self.name} {{ {family} saddr }}" for digit, family, match in known]
         return [*(seen if self.watch else ()), *(f"{match} {self.verdict}" for _, _, match in known)]
 
+    def names(self) -> list[str]:
+        """Return the names of all chains and sets that it may ever have had, with other properties too."""
+        kinds = [f"{kind}{digit}" for kind in ("addr", "net", "seen") for digit in "46"]
+        return [f"{kind}-{self.name}" for kind in (*_HOOKS, "ban", *kinds)]
+
     def match(self) -> str:
         """Return what selects the traffic, empty for all of it."""
         protocols = self.protocols or (_WITH_PORTS if self.ports else ())
@@ -180,6 +186,7 @@ class NftablesAction:
         self._table = f"inet {table_of(properties)}"
         self._run = runner
         self._members: dict[str, _Member] = {}
+        self._stale: dict[str, str] = {}  # what an earlier run left and nobody took over yet: name → chain or set
 
     @classmethod
     def place(cls, properties: Mapping[str, str]) -> str:
@@ -194,19 +201,25 @@ class NftablesAction:
     # ---- transactions
 
     def join(self, member: str, properties: Mapping[str, str], bans: Sequence[Ban], now: float) -> None:
-        """Add the member, or replace it; the first one replaces a whole table that an earlier run left behind."""
+        """Add the member, or replace it, or what an earlier run left of it, in one transaction."""
         spec = self._distinct(member, _Spec.of(properties))
         before = self._members.get(member)
+        script = []
         if before is not None:
             script = self._removal(before.spec)
-        elif self._members:
-            script = []
-        else:
-            script = self._fresh_table()
+        elif not self._members:
             self._left = self._generation()
+            self._stale = self._present()
+        script += self._discard([name for name in spec.names() if name in self._stale])
         entry = self._members[member] = _Member(spec)
         script += self._structure(spec) + self._contents(entry, bans, now)
         self._commit(script)
+
+    def sweep(self) -> None:
+        """Remove chains and sets that an earlier run left and no member took over."""
+        stale = self._discard(list(self._stale))
+        if stale:
+            self._commit(stale)
 
     def leave(self, member: str) -> None:
         """Remove the member; the table with the last one."""
@@ -264,6 +277,7 @@ class NftablesAction:
         """Replace the whole table."""
         script = self._fresh_table()
         self._left = self._generation()
+        self._stale = {}
         for member, entry in self._members.items():
             script += self._structure(entry.spec) + self._contents(entry, bans.get(member, ()), now)
         self._commit(script)
@@ -335,6 +349,23 @@ class NftablesAction:
         for name, definition in spec.sets():
             lines += [f"add set {self._table} {name} {definition}", f"delete set {self._table} {name}"]
         return lines
+
+    def _present(self) -> dict[str, str]:
+        """Return the chains and sets of the table, if there is one."""
+        result = self._run(["nft", "-t", "list", "table", *self._table.split()], timeout=TIMEOUT, keep=LISTING)
+        if not result.succeeded:  # mostly that there is none; if it is worse, the transaction will tell
+            return {}
+        return {name: kind for kind, name in _PRESENT.findall(result.stdout.decode("ascii", "replace"))}
+
+    def _discard(self, names: Sequence[str]) -> list[str]:
+        """Return what removes stale chains and sets, which are forgotten: rules go before what they name."""
+        kinds = {name: self._stale.pop(name) for name in names}
+        chains = [name for name, kind in kinds.items() if kind == "chain"]
+        return [
+            *(f"flush chain {self._table} {name}" for name in chains),
+            *(f"delete chain {self._table} {name}" for name in chains),
+            *(f"delete set {self._table} {name}" for name, kind in kinds.items() if kind == "set"),
+        ]
 
     def _contents(self, entry: _Member, bans: Sequence[Ban], now: float) -> list[str]:
         """Return the elements of an empty member."""

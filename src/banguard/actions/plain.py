@@ -21,8 +21,8 @@ class Lists(Protocol[S_contra]):
     Every method raises ActionError when the firewall refuses; addresses are canonical.
     """
 
-    def begin(self, spec: S_contra) -> None:
-        """Make the list, empty, and what lets it block."""
+    def begin(self, spec: S_contra) -> Collection[str]:
+        """Make the list, where it is not there, and what lets it block; return what an earlier run left in it."""
         ...
 
     def end(self, spec: S_contra) -> None:
@@ -61,6 +61,7 @@ class PlainFirewall(Generic[T]):
         self._families = families
         self._specs: dict[str, T] = {}
         self._bans: dict[str, dict[str, float | None]] = {}
+        self._stale: dict[T, set[str]] = {}  # what an earlier run left, until all jails have said what they want
 
     def join(self, member: str, properties: Mapping[str, str], bans: Sequence[Ban], now: float) -> None:
         """Add the member, or replace it."""
@@ -72,8 +73,16 @@ class PlainFirewall(Generic[T]):
         self._specs[member] = spec
         self._bans[member] = self._wanted(bans, now)
         if fresh:
-            self._lists.begin(spec)
+            self._stale[spec] = set(self._lists.begin(spec))
         self._make(spec, before if not fresh else {}, now)
+
+    def sweep(self) -> None:
+        """Remove addresses that an earlier run left and no jail wants."""
+        for spec, left in list(self._stale.items()):
+            gone = left.difference(self._union(spec))
+            if gone and spec in self._specs.values():
+                self._lists.remove(spec, sorted(gone))
+            del self._stale[spec]
 
     def leave(self, member: str) -> None:
         """Remove the member, and its list when it was the last one there."""
@@ -122,7 +131,9 @@ class PlainFirewall(Generic[T]):
         for member in self._specs:
             self._bans[member] = self._wanted(bans.get(member, ()), now)
         for spec in dict.fromkeys(self._specs.values()):
-            self._lists.begin(spec)
+            gone = set(self._lists.begin(spec)).difference(self._union(spec))
+            if gone:
+                self._lists.remove(spec, sorted(gone))
             self._make(spec, {}, now)
 
     def changed(self) -> bool:

@@ -46,13 +46,13 @@ class Routes:
     def __init__(self, runner: Runner = run.run) -> None:
         self._run = runner
 
-    def begin(self, spec: Spec) -> None:
-        """Take out what an earlier run left behind."""
-        self._batch([f"route del {spec.kind} {address} table {spec.table}" for address in self.held(spec)])
+    def begin(self, spec: Spec) -> Collection[str]:
+        """Return what an earlier run left behind; routes need nothing else."""
+        return self.held(spec)
 
     def end(self, spec: Spec) -> None:
         """Take all of our routes out."""
-        self.begin(spec)
+        self._batch([f"route del {spec.kind} {address} table {spec.table}" for address in self.held(spec)])
 
     def add(self, spec: Spec, bans: Mapping[str, float | None], now: float) -> None:
         """Add routes, or leave them as they are: they have no end of their own."""

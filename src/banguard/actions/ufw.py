@@ -62,13 +62,13 @@ class Ufw:
         self._files = files
         self._left: tuple[object, ...] | None = None
 
-    def begin(self, spec: Spec) -> None:
-        """Take out what an earlier run left behind."""
-        self.remove(spec, list(self._written(spec)))
+    def begin(self, spec: Spec) -> Collection[str]:
+        """Return what an earlier run left behind; rules need nothing else."""
+        return self._written(spec)
 
     def end(self, spec: Spec) -> None:
         """Take all of our rules out."""
-        self.begin(spec)
+        self.remove(spec, list(self._written(spec)))
 
     def add(self, spec: Spec, bans: Mapping[str, float | None], now: float) -> None:
         """Add rules in front of the others; a rule has no end of its own."""

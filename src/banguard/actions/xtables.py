@@ -259,17 +259,25 @@ class Tables:
         """Tell whether *chain* exists."""
         return self._call([FAMILIES[family], "-w", LOCK_SECONDS, "-n", "-L", chain, "1"]).succeeded
 
-    def has_rule(self, family: int, rule: str) -> bool:
-        """Tell whether *rule* (chain and matches) exists."""
-        return self._call([FAMILIES[family], "-w", LOCK_SECONDS, "-C", *rule.split()]).succeeded
-
-    def rules(self, family: int) -> Mapping[str, int]:
-        """Return how often there is each kind of rule: its verb, chain and target, what it matches left out."""
+    def listing(self, family: int) -> list[str]:
+        """Return all chains and rules, a line each, as `-S` writes them."""
         result = self._call([FAMILIES[family], "-w", LOCK_SECONDS, "-S"])
         if not result.succeeded:
             raise error_of(result)
+        return result.stdout.decode("ascii", "replace").splitlines()
+
+    def jumps(self, family: int, chain: str) -> list[str]:
+        """Return the rules, without verb, that lead to *chain*."""
+        return [
+            line.removeprefix("-A ")
+            for line in self.listing(family)
+            if line.startswith("-A ") and line.endswith(f" -j {chain}")
+        ]
+
+    def rules(self, family: int) -> Mapping[str, int]:
+        """Return how often there is each kind of rule: its verb, chain and target, what it matches left out."""
         found: dict[str, int] = {}
-        for line in result.stdout.decode("ascii", "replace").splitlines():
+        for line in self.listing(family):
             words = line.split()
             kind = " ".join(words[:2])
             if "-j" in words:
@@ -309,13 +317,20 @@ class Chains:
     """
     The chains of all members: made, removed, checked; what stands in a member's own chain is its owner's.
 
-    *rules* gives the rules of a member's chain for a family, without its last one, which leads back.
+    *rules* gives the rules of a member's chain for a family, without its last one, which leads back. *ours* tells of
+    chain and rule, as listed, whether this kind of action wrote it: other kinds have chains of such names too.
     """
 
-    def __init__(self, tables: Tables, rules: Callable[[str, Spec, int], Iterable[str]]) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        rules: Callable[[str, Spec, int], Iterable[str]],
+        ours: Callable[[str, str], bool] = lambda *_: False,
+    ) -> None:
         self.tables = tables
         self.specs: dict[str, Spec] = {}
         self._rules = rules
+        self._ours = ours
 
     def add(self, member: str, spec: Spec) -> None:
         """Build the chain of a member with all its rules, and what leads there."""
@@ -323,24 +338,37 @@ class Chains:
             lines = [f":{spec.chain} - [0:0]"]
             lines += [f"-A {spec.chain} {rule}" for rule in self._rules(member, spec, family)]
             lines.append(f"-A {spec.chain} -j {spec.back}")
+            if self.tables.has_chain(family, spec.chain):  # ours of before, or of an earlier run, maybe for other ports
+                lines += [f"-D {jump}" for jump in self.tables.jumps(family, spec.chain)]
             for hook in self._present(spec, family):
-                for jump in reversed(spec.jumps(hook)):
-                    if self.tables.has_chain(family, spec.chain) and self.tables.has_rule(family, jump):
-                        lines.append(f"-D {jump}")
-                    lines.append("-I " + jump.replace(" ", " 1 ", 1))
+                lines += ["-I " + jump.replace(" ", " 1 ", 1) for jump in reversed(spec.jumps(hook))]
             self.tables.restore(family, lines)
         self.specs[member] = spec
 
     def remove(self, spec: Spec) -> None:
         """Remove a member's chain and what leads there, as far as it is there."""
         for family in self.tables.families:
-            lines = []
-            for hook in self._present(spec, family):
-                lines += [f"-D {jump}" for jump in spec.jumps(hook) if self.tables.has_rule(family, jump)]
             if self.tables.has_chain(family, spec.chain):
-                lines += [f"-F {spec.chain}", f"-X {spec.chain}"]
+                self.tables.restore(family, [*_removal(spec.chain, self.tables.jumps(family, spec.chain))])
+
+    def sweep(self) -> list[str]:
+        """Remove chains of an earlier run that no member has; return their names."""
+        known = {spec.chain for spec in self.specs.values()}
+        gone: dict[str, None] = {}
+        for family in self.tables.families:
+            listed = self.tables.listing(family)
+            lines: list[str] = []
+            for chain in [line.removeprefix("-N ") for line in listed if line.startswith("-N bg-")]:
+                rules = [line for line in listed if line.startswith(f"-A {chain} ")]
+                body = [rule.removeprefix(f"-A {chain} ") for rule in rules[:-1]]  # the last leads back
+                if chain in known or not rules or not all(self._ours(chain, rule) for rule in body):
+                    continue
+                jumps = [line.removeprefix("-A ") for line in listed if line.endswith(f" -j {chain}")]
+                lines += _removal(chain, jumps)
+                gone[chain] = None
             if lines:
                 self.tables.restore(family, lines)
+        return list(gone)
 
     def distinct(self, member: str, spec: Spec) -> Spec:
         """Give members that have the same name different chains."""
@@ -362,3 +390,8 @@ class Chains:
     def _present(self, spec: Spec, family: int) -> list[str]:
         """Return the hooks that exist: `DOCKER-USER` comes and goes with Docker."""
         return [hook for hook in spec.hooks if hook in {"INPUT", "FORWARD"} or self.tables.has_chain(family, hook)]
+
+
+def _removal(chain: str, jumps: Iterable[str]) -> list[str]:
+    """Return what removes *chain* and the rules that lead there."""
+    return [*(f"-D {jump}" for jump in jumps), f"-F {chain}", f"-X {chain}"]

@@ -385,6 +385,7 @@ SERVER_OPTIONS: Mapping[str, Option] = _table(
     Option("dbmaxmatches", parse_int, 10, "matched lines the store keeps per ban", "dbmaxmatches"),
     Option("dbpurgeage", parse_seconds, 86400.0, "age at which ended bans are forgotten", "dbpurgeage"),
     Option("protect", parse_protect, (), "who is never banned, whoever asks: gateway, sessions", "protect"),
+    Option("keep_rules", parse_bool, False, "whether firewalls keep their rules when the server stops", "keep_rules"),
     Option("socket", parse_text, "", "socket for the client", "socket"),
     Option("pidfile", parse_text, "", "file with the number of the process", "pidfile"),
 )

@@ -218,6 +218,7 @@ class ServerConfig:
     dbpurgeage: float = 86400.0
     stacksize: int = 0
     protect: tuple[str, ...] = ()
+    keep_rules: bool = False
     stands_for: str = ""
 
 

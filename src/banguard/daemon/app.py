@@ -150,21 +150,29 @@ class App:
             except (ConfigError, SourceError, ControlError, TimeoutError) as error:
                 logger.error("Errors in jail '%s'. Skipping... %s", config.name, error)
                 wrong.append(f"[{config.name}] {error}")
+        self._dispatcher.settle()
         self._ready = True
         logger.info("Server ready")
         return tuple(wrong)
 
     def shut_down(self) -> None:
-        """Stop reading, count and keep what was read, take all bans out of the firewall, close the store."""
+        """
+        Stop reading, count and keep what was read, take all bans out of the firewall, close the store.
+
+        With `keep_rules` bans stay in the firewall, until their time is over or the next server takes them over.
+        """
         logger.info("Shutdown in progress...")
+        keep = self._server.keep_rules
+        if keep:
+            logger.info("The firewall keeps its rules")
         with self._structure:
             self._ready = False
             logger.info("Stopping all jails")
             for runner in self._jails.values():
-                self._attempt_stop(runner)
+                self._attempt_stop(runner, keep=keep)
             self._jails = {}
             self._pool.stop()
-            self._dispatcher.stop()
+            self._dispatcher.stop(keep=keep)
             self._close_registry()
         logger.info("Exiting banguard")
 
@@ -180,9 +188,9 @@ class App:
         runner.start()
         self._jails = {**self._jails, config.name: runner}
 
-    def _attempt_stop(self, runner: JailRunner) -> None:
+    def _attempt_stop(self, runner: JailRunner, *, keep: bool) -> None:
         try:
-            runner.stop()
+            runner.stop(keep=keep)
         except TimeoutError:
             logger.error("Jail '%s' did not stop in time", runner.name)
 

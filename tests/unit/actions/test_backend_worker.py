@@ -491,3 +491,27 @@ def test_a_firewall_that_does_not_stand_is_not_asked(listening, clock):
     clock.advance(5)
     listening.go()
     assert 1 == len(listening.heard)
+
+
+def test_what_an_earlier_run_left_goes_when_all_have_joined(machine, caplog):
+    """Not before; for members that join later, at once."""
+    machine.join()
+    machine.go()
+    sweeps = []
+    machine.backend.sweep = lambda: sweeps.append(set(machine.backend.members))
+    machine.join(jail="web")
+    machine.worker.settle()
+    machine.go()
+    assert [{"sshd/nft", "web/nft"}] == sweeps
+    machine.join(jail="ftp")
+    machine.go()
+    assert [{"sshd/nft", "web/nft", "ftp/nft"}] == sweeps[1:]
+
+    def fail():
+        raise ActionError("busy")
+
+    machine.backend.sweep = fail
+    machine.join(jail="last")
+    machine.go()
+    assert "What an earlier run left in null cannot be removed: busy" in caplog.text
+    assert "last/nft" in machine.held

@@ -462,3 +462,31 @@ def test_kill_connections_is_for_the_jails_that_want_it(setup, monkeypatch):
     d.attach("web", [setup.native()], [ban("192.0.2.4", "web")])
     assert d.wait(10)
     assert 4 == len(cut)
+
+
+def test_settling_reaches_backends_of_now_and_later(setup, monkeypatch):
+    """Each is told once that all jails of the start have joined."""
+    swept = []
+    monkeypatch.setattr(NullAction, "sweep", lambda action: swept.append(action.properties.get("table", "")))
+    d = setup.dispatcher
+    d.attach("sshd", [setup.native()])
+    d.attach("web", [setup.native()])
+    assert d.wait(10)
+    assert [] == swept
+    d.settle()
+    d.attach("ftp", [setup.native(table="x")])
+    assert d.wait(10)
+    assert ["", "x"] == sorted(set(swept))
+
+
+def test_stopping_can_leave_the_rules_in_place(setup):
+    """Native firewalls are left as they are; what commands built has no end of its own and goes."""
+    d = setup.dispatcher
+    d.attach("sshd", [setup.native(), setup.full()], [ban()])
+    assert d.wait(10)
+    backend = setup.backend()
+    gone = []
+    backend.leave = gone.append
+    assert d.stop(10, keep=True)
+    assert [] == gone
+    assert ["cmd unban 192.0.2.1", "cmd stop"] == setup.lines()[-2:]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from banguard.actions.base import UnavailableError
-from banguard.actions.firewalld import FirewalldAction, RichRules, RichRulesAction, RichSpec
+from banguard.actions.firewalld import DirectRules, FirewalldAction, RichRules, RichRulesAction, RichSpec
+from banguard.actions.xtables import Spec
 from banguard.errors import ActionError
 from banguard.run import Finished
 
@@ -67,3 +68,26 @@ def test_what_cannot_be_meant_is_refused(option, text):
 def test_sets_have_a_place_of_their_own():
     """Jails with firewalld's sets share one worker, apart from plain ipset."""
     assert "firewalld" == FirewalldAction.place({})
+
+
+def test_direct_rules_that_nobody_has_are_removed():
+    """Of a jail that is gone, or for ports of before; rules of others are never touched."""
+    rules = [
+        "ipv4 filter INPUT_direct 0 -p tcp -m multiport --dports 80 -m set --match-set bg-web-a4 src -j REJECT",
+        "ipv4 filter INPUT_direct 0 -p tcp -m multiport --dports 22 -m set --match-set bg-web-a4 src -j REJECT",
+        "ipv6 filter INPUT_direct 0 -p tcp -m set --match-set bg-gone-n6 src -j DROP",
+        "ipv4 filter INPUT 0 -m set --match-set mine src -j DROP",
+    ]
+    calls = []
+
+    def runner(argv, **_):
+        calls.append(argv)
+        return Finished(0, "\n".join(rules).encode() if argv[-1] == "--get-all-rules" else b"(legacy)")
+
+    made = DirectRules(runner)
+    spec = Spec.of({"name": "web", "port": "80"})
+    made.add("m", spec)
+    assert [rules[1].split()] == [argv[3:] for argv in calls if "--remove-rule" in argv]
+    calls.clear()
+    assert ["bg-gone"] == made.sweep()
+    assert [rules[2].split()] == [argv[3:] for argv in calls if "--remove-rule" in argv]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from banguard.actions.base import Step
-from banguard.actions.ipset import LONGEST, IpsetAction
+from banguard.actions.ipset import LONGEST, IpsetAction, sets_of
+from banguard.actions.xtables import Spec
 from banguard.errors import ActionError
 from banguard.model import Ban
 from banguard.run import Finished
@@ -77,3 +78,46 @@ def test_hostile_text_is_no_member(made):
     with pytest.raises(ActionError, match="no address"):
         action.apply([Step("m", "1.2.3.4\nflush x", None, ban("1.2.3.4\nflush x"))], 1000.0)
     assert [] == scripts
+
+
+def test_sets_that_are_there_are_replaced_in_one_step():
+    """The new content is put together beside the old, also when the sets were made with other options."""
+    scripts = []
+
+    def runner(argv, *, stdin, timeout, keep):
+        if argv[-1] == "restore":
+            scripts.append(stdin.decode().splitlines())
+        if argv == ["ipset", "list", "-n"]:
+            return Finished(0, b"bg-web-a4\nbg-web-a4-new\nbg-gone-a4\nbg-gone-n6\nother\n")
+        if argv[-1] == "-S":
+            return Finished(
+                0, b"-N bg-gone\n-A bg-gone -m set --match-set bg-gone-a4 src -j DROP\n-A bg-gone -j RETURN\n"
+            )
+        return Finished(1 if argv[-2:] == ["bg-web", "1"] else 0, b"(legacy)")
+
+    action = IpsetAction({}, runner=runner)
+    action.join("m", {"name": "web", "port": "80"}, [ban("192.0.2.1"), ban("2001:db8::1")], 1000.0)
+    assert [
+        "destroy bg-web-a4-new",
+        "create bg-web-a4-new hash:ip family inet timeout 0 maxelem 65536",
+        "create bg-web-n4 hash:net family inet timeout 0 maxelem 65536",
+        "create bg-web-a6 hash:ip family inet6 timeout 0 maxelem 65536",
+        "create bg-web-n6 hash:net family inet6 timeout 0 maxelem 65536",
+        "del bg-web-a4-new 192.0.2.1",
+        "add bg-web-a4-new 192.0.2.1 timeout 600",
+        "del bg-web-a6 2001:db8::1",
+        "add bg-web-a6 2001:db8::1 timeout 600",
+        "swap bg-web-a4-new bg-web-a4",
+        "destroy bg-web-a4-new",
+    ] == scripts.pop()
+    action.sweep()
+    assert [["destroy bg-gone-a4", "destroy bg-gone-n6"]] == scripts
+    scripts.clear()
+    action.sweep()
+    assert [] == scripts
+
+
+def test_a_name_for_a_new_set_is_never_too_long():
+    """ipset takes 31 characters."""
+    spec = Spec.of({"name": "x" * 60, "port": "80"})
+    assert all(len(f"{name}-new") <= 31 for family in (4, 6) for name in sets_of(spec, family))

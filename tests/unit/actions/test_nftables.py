@@ -17,8 +17,11 @@ class Nft:
     def __init__(self):
         self.scripts = []
         self.answers = []
+        self.table = None  # what an earlier run left, as nft lists it
 
-    def __call__(self, argv, *, stdin, timeout):
+    def __call__(self, argv, *, stdin=b"", timeout, keep=0):
+        if argv[1] == "-t":
+            return GONE if self.table is None else Finished(0, self.table)
         self.scripts.append((argv, stdin.decode("ascii").splitlines()))
         return self.answers.pop(0) if self.answers else Finished(0)
 
@@ -46,15 +49,12 @@ def step(new=None, old=None, **more):
     return Step("sshd/nft", (new or old).address, old, new, **more)
 
 
-def test_the_first_member_replaces_a_stale_table_in_one_transaction(nft):
-    """What an earlier run left is gone, and never half of it."""
+def test_a_member_joins_in_one_transaction(nft):
+    """Sets, chains and elements; what has ended is left out."""
     joined(nft, ban(), ban("192.0.2.2", None), ban("2001:db8::1"), ban("192.0.2.9", NOW), ban("198.51.100.0/24"))
     ((argv, lines),) = nft.scripts
     assert ["nft", "-f", "-"] == argv
     expected = """\
-add table inet banguard
-delete table inet banguard
-add table inet banguard
 add table inet banguard
 add set inet banguard addr4-sshd { type ipv4_addr; flags timeout; }
 add set inet banguard addr6-sshd { type ipv6_addr; flags timeout; }
@@ -383,3 +383,54 @@ def test_networks_are_remembered_only_when_the_transaction_passed(nft):
         action.apply([step(ban("10.0.0.0/8"))], NOW)
     action.apply([step(ban("10.1.0.0/16"))], NOW)
     assert "add element inet banguard net4-sshd { 10.1.0.0/16 timeout 600s }" == nft.last[-1]
+
+
+LEFT = b"""table inet banguard {
+\tset addr4-sshd {
+\t\ttype ipv4_addr
+\t\tflags timeout
+\t}
+
+\tset seen4-sshd {
+\t}
+
+\tset addr4-gone {
+\t}
+
+\tchain ban-sshd {
+\t\tip saddr @addr4-sshd reject
+\t}
+
+\tchain forward-sshd {
+\t}
+
+\tchain ban-gone {
+\t}
+}
+"""
+
+
+def test_what_an_earlier_run_left_is_taken_over(nft):
+    """In the transaction that puts the new in its place; the rest stays until all jails have joined."""
+    nft.table = LEFT
+    action = joined(nft, ban())
+    assert [
+        "flush chain inet banguard forward-sshd",
+        "flush chain inet banguard ban-sshd",
+        "delete chain inet banguard forward-sshd",
+        "delete chain inet banguard ban-sshd",
+        "delete set inet banguard addr4-sshd",
+        "delete set inet banguard seen4-sshd",
+        "add table inet banguard",
+    ] == nft.last[:7]
+    action.join("web/nft", {"name": "web"}, (), NOW)
+    assert not any("gone" in line for line in nft.last)
+    action.sweep()
+    assert [
+        "flush chain inet banguard ban-gone",
+        "delete chain inet banguard ban-gone",
+        "delete set inet banguard addr4-gone",
+    ] == nft.last
+    number = len(nft.scripts)
+    action.sweep()
+    assert number == len(nft.scripts)

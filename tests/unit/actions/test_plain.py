@@ -25,7 +25,7 @@ class Lists:
 
     def begin(self, spec):
         self._use("begin", spec)
-        self.lists[spec] = set()
+        return set(self.lists.setdefault(spec, set()))
 
     def end(self, spec):
         self._use("end", spec)
@@ -139,3 +139,17 @@ def test_damage(made, lists, lost):
     made.rebuild({"one": [ban("192.0.2.1"), ban("192.0.2.9", 900.0)]}, 1000.0)
     assert made.check()
     assert {"192.0.2.1"} == lists.lists["a"]
+
+
+def test_what_an_earlier_run_left_is_taken_over(made, lists):
+    """Nobody who stays banned is let through for a moment; the others go once every jail has said what it wants."""
+    lists.lists["a"] = {"192.0.2.1", "192.0.2.2", "192.0.2.3"}
+    join(made, "one", "192.0.2.1", "192.0.2.4")
+    join(made, "two", "192.0.2.2")
+    assert {f"192.0.2.{n}" for n in (1, 2, 3, 4)} == lists.lists["a"]
+    made.sweep()
+    assert {f"192.0.2.{n}" for n in (1, 2, 4)} == lists.lists["a"]
+    assert [("remove", "a", "192.0.2.3")] == [one for one in lists.done if one[0] == "remove"]
+    lists.done.clear()
+    made.sweep()
+    assert [] == lists.done

@@ -124,6 +124,7 @@ class Programs:
         self.version = version
         self.six = six
         self.rules = rules
+        self.known = set()  # chains that are there
         self.calls = []
 
     def __call__(self, argv, *, stdin, timeout, keep):
@@ -135,7 +136,8 @@ class Programs:
         if argv[-1] == "-S":
             return done(self.rules)
         if "-C" in argv or "-L" in argv:
-            return done(returncode=0 if "INPUT" in argv and "-L" in argv else 1)
+            there = "-L" in argv and ("INPUT" in argv or self.known & set(argv))
+            return done(returncode=0 if there else 1)
         return done()
 
 
@@ -200,3 +202,49 @@ def test_a_hook_that_is_not_there_is_no_fault():
         chains = Chains(Tables(Programs(six=False, rules=rules), generation=lambda: 1), lambda *_: ())
         chains.specs["m"] = spec(chain="INPUT,DOCKER-USER")
         assert stands is chains.stand()
+
+
+LISTED = b"""\
+-P INPUT ACCEPT
+-N bg-web
+-N bg-gone
+-N bg-foreign
+-N bg-empty
+-N f2b-sshd
+-A INPUT -p tcp -m multiport --dports 80 -j bg-web
+-A INPUT -p tcp -m multiport --dports 22 -j bg-gone
+-A FORWARD -p tcp -j bg-gone
+-A INPUT -j bg-foreign
+-A bg-web -j RETURN
+-A bg-gone -s 192.0.2.1/32 -j DROP
+-A bg-gone -j RETURN
+-A bg-foreign -m set --match-set x src -j DROP
+-A bg-foreign -j RETURN
+-A f2b-sshd -j RETURN
+"""
+
+
+def test_chains_of_an_earlier_run_are_swept():
+    """Those of our kind that nobody has, with what leads there; no others."""
+    programs = Programs(six=False, rules=LISTED)
+    chains = Chains(Tables(programs, generation=lambda: 1), lambda *_: (), lambda _, rule: rule.startswith("-s "))
+    chains.specs["m"] = spec()
+    assert ["bg-gone"] == chains.sweep()
+    assert [
+        "*filter", "-D INPUT -p tcp -m multiport --dports 22 -j bg-gone", "-D FORWARD -p tcp -j bg-gone",
+        "-F bg-gone", "-X bg-gone", "COMMIT",
+    ] == programs.calls[-1][1].splitlines()  # fmt: skip
+
+
+def test_a_chain_that_is_there_is_led_to_anew():
+    """By the ports of now, in the transaction that fills it."""
+    programs = Programs(six=False, rules=LISTED)
+    programs.known = {"bg-web"}
+    chains = Chains(Tables(programs, generation=lambda: None), lambda *_: ())
+    chains.add("m", spec())
+    text = programs.calls[-1][1]
+    assert [
+        "*filter", ":bg-web - [0:0]", "-A bg-web -j RETURN",
+        "-D INPUT -p tcp -m multiport --dports 80 -j bg-web",
+        "-I INPUT 1 -p tcp -m multiport --dports 80 -j bg-web", "COMMIT",
+    ] == text.splitlines()  # fmt: skip
