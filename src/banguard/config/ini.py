@@ -339,7 +339,7 @@ class Tree:
         if path in chain:  # an include of itself, over whatever way
             return
         chain = (*chain, path)
-        file = self._parsed(path)
+        file = self.parsed(path)
         includes = file.sections.get(INCLUDES, {})
         for name in self._included(file, includes.get("before"), folder, into):
             self._expand(name, folder, chain, listed, into)
@@ -384,16 +384,17 @@ class Tree:
             candidates = [os.path.join(self.directory, os.path.relpath(stem, self.vendor) + ".local")]
         return [name for name in candidates if os.path.isfile(name)]
 
-    def _parsed(self, path: str) -> IniFile:
+    def parsed(self, path: str) -> IniFile:
+        """Return the file at *path*, parsed once."""
         if path not in self._files:
             self._files[path] = read_file(path)
         return self._files[path]
 
 
 def _listed(folder: str, suffix: str) -> list[str]:
-    """Return the files of *folder* that end in *suffix*, by name; none when there is no such folder."""
+    """Return the files of *folder* that end in *suffix*, by name, hidden ones left out; none without such a folder."""
     try:
         names = os.listdir(folder)
     except OSError:
         return []
-    return [os.path.join(folder, name) for name in sorted(names) if name.endswith(suffix) and name != suffix]
+    return [os.path.join(folder, name) for name in sorted(names) if name.endswith(suffix) and name[0] != "."]

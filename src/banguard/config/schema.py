@@ -24,20 +24,26 @@ class Place:
 
 
 class Severity(enum.Enum):
-    """How bad a problem is: an error makes its jail (or the server) unusable, a warning does not."""
+    """How bad a problem is: an error makes its jail (or the server) unusable; a note may well be on purpose."""
 
     ERROR = "error"
     WARNING = "warning"
+    NOTE = "note"
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong in the configuration; *jail* is empty when it concerns the server as a whole."""
+    """
+    Something wrong in the configuration; *jail* is empty when it concerns the server as a whole.
+
+    *message* is English; as a `Message` it can be said in other languages, and so can *proposal*, what to do about it.
+    """
 
     severity: Severity
     message: str
     jail: str = ""
     place: Place | None = None
+    proposal: str = ""
 
     def __str__(self) -> str:
         where = f"{self.place.path}:{self.place.line}: " if self.place else ""
