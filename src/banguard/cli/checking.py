@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from banguard.cli import configuration
 from banguard.cli.configuration import COUNTED, Voice, as_object, has_failed, lines_of, show, voice
@@ -19,6 +20,9 @@ USAGE_TEXT = "check [--strict] [--log FILE] [--jail JAIL] [--lang LANGUAGE] [--j
 LINES = "{path}: {count} lines"
 HEADS = ("jail", "rule", "hits", "regex")
 HOSTS = "[{jail}] {hosts} hosts, {banned} of them would be banned, {ignored} lines ignored"
+
+REGEX_WIDTH = 100
+"""Characters of a regex that are shown."""
 
 MESSAGES = (LINES, *HEADS, HOSTS)
 
@@ -97,8 +101,6 @@ def parse(words: Sequence[str]) -> Wish:
 
 def _only(config: Config, jail: str) -> Config:
     """Return *config* with the one *jail* asked for, even if it is not enabled; with all when none was."""
-    from dataclasses import replace  # noqa: PLC0415
-
     if not jail:
         return config
     if jail in config.jails:
@@ -144,21 +146,19 @@ def _try(wish: Wish, config: Config, say: Voice) -> tuple[list[Problem], dict[st
 
 
 def _aligned(rows: Sequence[Sequence[object]]) -> list[str]:
-    from banguard.cli.render import width  # noqa: PLC0415
-
     texts = [[str(cell) for cell in row] for row in rows]
-    widths = [max(width(row[column]) for row in texts) for column in range(3)]
+    widths = [max(_width(row[column]) for row in texts) for column in range(3)]
     lines = []
     for name, number, count, regex in texts:
         cells = (
-            name + " " * (widths[0] - width(name)),
-            " " * (widths[1] - width(number)) + number,
-            " " * (widths[2] - width(count)) + count,
+            name + " " * (widths[0] - _width(name)),
+            " " * (widths[1] - _width(number)) + number,
+            " " * (widths[2] - _width(count)) + count,
         )
         lines.append("  ".join((*cells, regex[:REGEX_WIDTH])))
     return lines
 
 
-REGEX_WIDTH = 100
-"""Characters of a regex that are shown."""
-
+def _width(text: str) -> int:
+    """Return the columns that *text* takes: two for each wide character (Unicode Standard Annex 11)."""
+    return sum(2 if unicodedata.east_asian_width(char) in {"W", "F"} else 1 for char in text)

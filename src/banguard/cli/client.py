@@ -39,6 +39,8 @@ _LONG = (
     "str2sec=",
     "completion=",
     "json",
+    "lang=",
+    "strict",
     "help",
     "version",
 )
@@ -65,11 +67,17 @@ Options:
     -v, -q                  say more, say less
     --timeout SECONDS       how long to wait for the server
     --json                  print one JSON object
+    --strict                with -t: warnings fail too
+    --lang LANGUAGE         with -t: the language, one of en, ja, zh, es, ko, ar, ru
     --completion SHELL      print the completion script for bash, zsh or fish
     --str2sec TEXT          print how many seconds a text such as 1d12h means
     -h, --help              print this help
     -V                      print the version number
     --version               print name and version
+
+check names all that is wrong with the configuration, with file, line and what to do: also what is never read, what
+cannot work on this machine, dates in another time zone, jails that can never ban. --strict makes warnings fail, --jail
+JAIL looks at one jail, --log FILE tries the rules on a log and counts their hits, --lang chooses the language.
 
 import-bans FILE takes over the bans in a fail2ban database (/var/lib/fail2ban/fail2ban.sqlite3), so that a change of
 programs forgets nobody; the jails must run under the same names.
@@ -198,6 +206,17 @@ class Client:
             from banguard.cli import moving  # noqa: PLC0415
 
             return moving.run(words[1:], self._directory(), os.environ, as_json=self._options.json)
+        if words[0] == "check":
+            from banguard.cli import checking  # noqa: PLC0415
+
+            return checking.run(
+                words[1:],
+                self._directory(),
+                self._overrides(),
+                os.environ,
+                as_json=self._options.json,
+                quiet=self._options.verbosity < 0,
+            )
         if words[0] == "import-bans":
             if len(words) != 2:
                 raise ControlError("import-bans takes the path of a fail2ban database", status=USAGE)
@@ -344,7 +363,13 @@ class Client:
         from banguard.config import load  # noqa: PLC0415
 
         config = load(self._directory(), overrides=self._overrides())
-        return configuration.check(config, as_json=self._options.json, quiet=self._options.verbosity < 0)
+        return configuration.check(
+            config,
+            as_json=self._options.json,
+            quiet=self._options.verbosity < 0,
+            strict=self._options.has("--strict"),
+            language=self._options.value("--lang"),
+        )
 
     def _directory(self) -> str:
         from banguard.paths import default_directory  # noqa: PLC0415

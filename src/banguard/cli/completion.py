@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from banguard.cli.reference import PROGRAMS, Flag
 from banguard.cli.socketpath import socket_path
@@ -67,11 +67,15 @@ class Known:
 
     jails: Callable[[], Iterable[str]] = tuple
     filters: Callable[[], Iterable[str]] = tuple
-    local: Sequence[str] = ()
+    local: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
-LOCAL = ("import", "import-bans")
-"""Commands of banguard-client that are not in the server's table."""
+LOCAL: Mapping[str, Mapping[str, str]] = {
+    "check": {"--strict": "", "--log": "FILE", "--jail": "JAIL", "--lang": "LANGUAGE", "--json": ""},
+    "import": {"--check": "", "--log": "FILE", "--lang": "LANGUAGE", "--to": "DIRECTORY", "--json": ""},
+    "import-bans": {"--json": ""},
+}
+"""Commands of banguard-client that are not in the server's table: their options, each with what its value is."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -159,6 +163,8 @@ def _commands(before: Sequence[str], known: Known) -> Iterator[tuple[str, str]]:
     names = {row.key[1] for row in TABLE.values() if len(row.key) > 1}
     if not before:
         yield from ((word, "") for word in known.local)
+    elif before[0] in known.local:
+        yield from _local(known.local[before[0]], before[-1], known)
     for row in TABLE.values():
         if not row.help:
             continue
@@ -174,6 +180,19 @@ def _commands(before: Sequence[str], known: Known) -> Iterator[tuple[str, str]]:
             yield from ((word, row.help) for word in _words(pattern[len(given)], known))
         elif pattern[-1].rstrip("].").endswith(">") and "..." in row.arguments:
             yield from ((word, row.help) for word in _words(pattern[-1], known))
+
+
+def _local(options: Mapping[str, str], last: str, known: Known) -> Iterator[tuple[str, str]]:
+    """Yield what can follow *last* in a command that the client carries out itself."""
+    value = options.get(last, "")
+    if value == "JAIL":
+        yield from ((jail, "jail") for jail in known.jails())
+    elif value == "LANGUAGE":
+        from banguard.cli.language import LANGUAGES  # noqa: PLC0415
+
+        yield from ((language, "language") for language in LANGUAGES)
+    elif not value:
+        yield from ((option, meaning) for option, meaning in options.items())
 
 
 def _choices(part: str) -> Iterator[tuple[str, bool]]:

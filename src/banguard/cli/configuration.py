@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from banguard.cli.render import clean
 from banguard.config import stream
@@ -90,16 +90,15 @@ class Voice:
     """Says messages in one language."""
 
     def __init__(self, language: str) -> None:
-        if language == "en":
-            self._translate = str
-        else:
+        self._translate: Callable[[str], str] = str
+        if language != "en":
             from banguard.cli.language import translator  # noqa: PLC0415  English costs nothing
 
             self._translate = translator(language)
 
     def words(self, template: str, /, **values: object) -> str:
         """Return *template* with *values* in the language; messages among them are translated too."""
-        return in_words(tell(template, **values), self._translate)
+        return in_words(tell(template, code="", **values), self._translate)
 
     def text(self, message: str) -> str:
         """Return a message in the language."""

@@ -60,7 +60,17 @@ def _main(words: list[str]) -> int:
         print(f"ERROR: {error}", file=sys.stderr)
         return 1
     if options.test:
-        status = configuration.check(config, as_json=options.json, quiet=options.quiet > 0)
+        try:
+            status = configuration.check(
+                config,
+                as_json=options.json,
+                quiet=options.quiet > 0,
+                strict=options.strict,
+                language=options.lang,
+            )
+        except ControlError as error:
+            print(f"ERROR: {error}", file=sys.stderr)
+            return error.status
         if status or not command:
             return status
     if options.dump or options.dump_pretty:
@@ -98,6 +108,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("-d", dest="dump", action="store_true", help="show the configuration as a list of commands, and end")
     add("--dp", "--dump-pretty", dest="dump_pretty", action="store_true", help="the same, easier to read")
     add("--json", action="store_true", help="-t and -d as JSON")
+    add("--strict", action="store_true", help="with -t: warnings fail too")
+    add("--lang", metavar="LANGUAGE", help="with -t: the language, one of en, ja, zh, es, ko, ar, ru")
     add("-v", dest="verbose", action="count", default=0, help="more messages")
     add("-q", dest="quiet", action="count", default=0, help="fewer messages")
     add("--async", dest="asynchronous", action="store_true", help=argparse.SUPPRESS)

@@ -64,6 +64,7 @@ _BUILT_IN = frozenset((
 ))  # fmt: skip
 _OPENING = frozenset(("!", "{", "(", "do", "then", "else", "elif", "if", "while", "until", "exec", "command"))
 _SEPARATORS = frozenset((";", "&", "&&", "|", "||", "(", ")", "{", "}", ";;"))
+_TAG = re.compile(r"<[\w./-]+>")
 _PORT = re.compile(r"(\d+)(?:[:-](\d+))?")
 
 
@@ -166,7 +167,8 @@ def programs_in(script: str) -> Iterator[str]:
     """Yield the first words of the commands in shell text; nothing of text that is not plain enough to tell."""
     if "<<" in script or re.search(r"\bcase\b|\bfunction\b|\(\)|`|\$\(", script):
         return
-    lexer = shlex.shlex(script.replace("\\\n", " ").replace("\n", " ; "), posix=True, punctuation_chars=True)
+    script = _TAG.sub("%", script.replace("\\\n", " ").replace("\n", " ; "))
+    lexer = shlex.shlex(script, posix=True, punctuation_chars=True)
     lexer.wordchars += "$%@+:,[]!{}^"
     lexer.commenters = ""
     try:

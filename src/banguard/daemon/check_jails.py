@@ -105,8 +105,7 @@ def _units(jail: JailConfig, units: Callable[[], Collection[str]]) -> Iterator[t
 def _similar(unit: str, known: Collection[str]) -> str:
     """Return a hint; endings, which all units have, make no two alike."""
     stem, _, ending = unit.rpartition(".")
-    hint = did_you_mean(stem, [each.removesuffix("." + ending) for each in known if each.endswith("." + ending)])
-    return hint
+    return did_you_mean(stem, [each.removesuffix("." + ending) for each in known if each.endswith("." + ending)])
 
 
 def _is_known(unit: str, known: Collection[str]) -> bool:

@@ -180,7 +180,7 @@ def _undated(jail: JailConfig, path: str, lines: list[str], now: float, place: P
 def _skewed(jail: JailConfig, path: str, line: str, newest: float, steps: int) -> Problem:
     hours = _hours(-steps * QUARTER)
     message = tell(
-        "{path}: the dates are {hours} off: its newest line was written at {written}, and says {said}",
+        "{path}: the dates are off by {hours}: its newest line was written at {written}, and says {said}",
         code="date-skew", path=path, hours=hours, written=_clock(newest + steps * QUARTER), said=_clock(newest),
     )  # fmt: skip
     place = jail.places.get("logtimezone") or jail.places.get("logpath")

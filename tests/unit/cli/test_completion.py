@@ -13,7 +13,11 @@ from banguard.cli import completion
 from banguard.cli.completion import SCRIPTS, Known, complete
 from banguard.control.protocol import USAGE
 
-KNOWN = Known(lambda: ("sshd", "nginx"), lambda: ("sshd", "postfix", "portsentry"), ("import-bans",))
+KNOWN = Known(
+    lambda: ("sshd", "nginx"),
+    lambda: ("sshd", "postfix", "portsentry"),
+    {"import-bans": {}, "check": {"--jail": "JAIL", "--strict": ""}},
+)
 
 
 def words(*typed):
@@ -25,6 +29,8 @@ def words(*typed):
     [
         (["start", "stats", "status", "stop"], ["banguard-client", "st"]),
         (["import-bans"], ["banguard-client", "imp"]),
+        (["--jail", "--strict"], ["banguard-client", "check", ""]),
+        (["nginx", "sshd"], ["banguard-client", "check", "--jail", ""]),
         (["--all", "nginx", "sshd"], ["banguard-client", "status", ""]),
         (["--restart"], ["banguard-client", "reload", "--r"]),
         (["sshd"], ["banguard-client", "reload", "--restart", "ss"]),

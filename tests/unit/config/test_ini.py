@@ -184,3 +184,11 @@ def test_a_file_of_the_directory_hides_that_of_the_vendor(tmp_path) -> None:
     write(tmp_path / "own", x_conf="[a]\nx = own\n")
     merged = Tree(str(tmp_path / "own"), str(tmp_path / "vendor")).read("x")
     assert ("own", None) == (merged.value("a", "x").text, merged.value("a", "y"))
+
+
+def test_hidden_files_are_not_read(tmp_path):
+    """A name that begins with a dot is no part of the configuration, as a shell's `*.conf` has it."""
+    (tmp_path / "jail.d").mkdir()
+    for name in ("a.conf", ".b.conf", ".conf"):
+        (tmp_path / "jail.d" / name).write_text("[x]\n")
+    assert [str(tmp_path / "jail.d" / "a.conf")] == Tree(str(tmp_path)).find("jail")
