@@ -336,6 +336,7 @@ class _Trial:
         }
         check_all = not (options.no_check_all or options.out)
         show = self._show()
+        is_brief = show is None
         began = self._clock.monotonic()
         date, match = rules.date, rules.match
         number = 0
@@ -348,7 +349,7 @@ class _Trial:
                 at = dated.time
                 if at is None:
                     at = rules.time_of(dated)
-                result = match(dated, at, check_all=check_all)
+                result = match(dated, at, check_all=check_all, is_brief=is_brief)
                 if result.matches and result.matches[0].kind == "name":
                     result = self._resolve(result)
                 add[result.status](line)

@@ -45,14 +45,19 @@ class Chooser:
     def _choose(self, text: str) -> Finders:
         if len(self.short) + len(self._long) >= _MAX_KNOWN:
             return self._all
-        found = self._possible(text[:_SHORT])
+        found = self.possible(text[:_SHORT])
         if len(found) < 2:
             self.short[text[:_SHORT]] = found
             return found
-        found = self._long[text[:_LONG]] = self._possible(text[:_LONG])
+        found = self._long[text[:_LONG]] = self.possible(text[:_LONG])
         return found
 
-    def _possible(self, beginning: str) -> Finders:
+    def numbers(self, beginning: str) -> Sequence[int]:
+        """Return the numbers of those regexes."""
+        return [number for number, _ in self.possible(beginning[:_LONG])]
+
+    def possible(self, beginning: str) -> Finders:
+        """Return the finders of those regexes that can match a text that begins so and goes on in any way."""
         return tuple(
             finder
             for finder, graph in zip(self._all, self._graphs, strict=True)

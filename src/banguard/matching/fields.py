@@ -246,10 +246,12 @@ class JsonRules(FilterRules):
         unit = 1 if digits < 12 else 1000 if digits < 15 else 1_000_000 if digits < 18 else 1_000_000_000
         return FoundDate(0, 0, text, float(text) / unit, "Epoch", False)
 
-    def match(self, dated: DatedLine, at: float | None, *, check_all: bool = False) -> LineResult:
+    def match(
+        self, dated: DatedLine, at: float | None, *, check_all: bool = False, is_brief: bool = False
+    ) -> LineResult:
         """Try the rules on the fields of a line that has an object; else do as `FilterRules`."""
         if not isinstance(dated, _JsonLine):
-            return super().match(dated, at, check_all=check_all)
+            return super().match(dated, at, check_all=check_all, is_brief=is_brief)
         try:
             return self._match_fields(dated, at, check_all=check_all)
         except GiveUpError:

@@ -75,7 +75,7 @@ class Graph:
         if str(code) == "LITERAL" and value < 128 and not flags & re.IGNORECASE:
             bits = 1 << value
         else:
-            bits = _bits(character_class(code, value), flags & (re.IGNORECASE | re.ASCII | re.DOTALL))
+            bits = bits_of(character_class(code, value), flags & (re.IGNORECASE | re.ASCII | re.DOTALL))
         if len(self.takes) >= _MAX_PLACES:
             raise OverflowError
         self.takes.append(bits)
@@ -228,7 +228,7 @@ def _either(parts: Iterable[_Part]) -> _Part:
 
 
 @lru_cache(maxsize=512)
-def _bits(text: str, flags: int) -> int:
+def bits_of(text: str, flags: int) -> int:
     """Return the characters that a class takes; one that takes none of the alphabet takes some other."""
     takes = compile_class(text, flags).match
     return sum(1 << number for number, char in enumerate(_ALPHABET) if takes(char)) or _OTHER

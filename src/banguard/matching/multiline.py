@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from banguard.matching.patterns import Found
+    from banguard.matching.shapes import Plan
 
 # A session that is silent for so long is over.
 SESSION_SECONDS = 300.0
@@ -47,6 +48,27 @@ class _Session:
         return twin
 
 
+# A session of one line so far: its time, the line, what the rules find in lines of its shape, and the values of this
+# one. Most sessions of an attack never get a second line.
+_First = tuple[float, str, "Plan", tuple[str, ...]]
+
+
+def _of_first(first: _First) -> _Session:
+    """Return the session as `Sessions.add` leaves it behind the first line."""
+    at, line, plan, values = first
+    data: dict[str, object] = {**plan.data(values)}
+    data.pop("mlfforget", None)
+    session = _Session(data, at)
+    session.user = data.get("user") or None
+    session.quiet = plan.quiet
+    if plan.quiet:
+        session.quiet_lines = (line,)
+    else:
+        session.lines = (line,)
+        session.told = not plan.again
+    return session
+
+
 class Sessions:
     """
     Failures that several lines of one session make together.
@@ -60,8 +82,10 @@ class Sessions:
 
     def __init__(self, *, limit: int = SESSION_LIMIT, seconds: float = SESSION_SECONDS) -> None:
         self._limit = limit
+        # So many go at once when there is no room: to find the oldest takes longer than to drop it.
+        self._surplus = limit // 128
         self._seconds = seconds
-        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._sessions: OrderedDict[str, _Session | _First] = OrderedDict()
         self._now = 0.0
         # Before that time no session can be over.
         self._stale_at = float("-inf")
@@ -138,17 +162,41 @@ class Sessions:
         """Take over what *other* knows of session *key*, if it does."""
         session = other._sessions.get(key)
         if session is not None:
-            self._sessions[key] = session.copy()
+            self._sessions[key] = session if isinstance(session, tuple) else session.copy()
 
     def lines(self, key: str) -> tuple[str, ...]:
         """Return the lines of session *key* that wait for another one: quiet ones, and those without a host."""
         session = self._sessions.get(key)
+        if isinstance(session, tuple):
+            return (session[1],)
         return () if session is None else (*session.quiet_lines, *session.lines)
+
+    def begin(self, key: str, plan: Plan, values: tuple[str, ...], line: str, at: float) -> bool:
+        """
+        Take a line as `add` does when it is the first of its session; tell whether it is.
+
+        It has an address, unless it is *quiet* by its plan; whether it makes a failure is then plain.
+        """
+        sessions = self._sessions
+        session = sessions.get(key)
+        if session is not None:
+            before = session[0] if isinstance(session, tuple) else session.at
+            if before > at - self._seconds:
+                return False
+            del sessions[key]
+        self._now = at
+        if not plan.over:
+            if at >= self._stale_at or len(sessions) >= self._limit:
+                self._drop(at)
+            sessions[key] = (at, line, plan, values)
+        return True
 
     def _find(self, key: str, now: float) -> _Session | None:
         session = self._sessions.get(key)
         if session is None:
             return None
+        if isinstance(session, tuple):
+            session = self._sessions[key] = _of_first(session)
         if session.at <= now - self._seconds:
             del self._sessions[key]
             return None
@@ -163,11 +211,13 @@ class Sessions:
 
     def _drop(self, at: float) -> None:
         """Drop the sessions that are over at that time, and the oldest when there is no room for another."""
+        room = self._limit if len(self._sessions) < self._limit else self._limit - self._surplus
         while self._sessions:
             oldest = next(iter(self._sessions.values()))
-            stale = oldest.at <= at - self._seconds
-            if not stale and len(self._sessions) < self._limit:
-                self._stale_at = oldest.at + self._seconds
+            began = oldest[0] if isinstance(oldest, tuple) else oldest.at
+            stale = began <= at - self._seconds
+            if not stale and len(self._sessions) < room:
+                self._stale_at = began + self._seconds
                 break
             self._sessions.popitem(last=False)
             self.lost += not stale

@@ -187,9 +187,10 @@ class Pattern:
         `alt_user` and `alt_user_2` fill `user` when that is missing or empty, the first by name wins. `tuple_user`
         makes `user` a tuple of what it was and what it captured.
         """
-        data: dict[str, object] = found.groupdict()  # type: ignore[assignment]  # str is an object
-        if not self.merges:
-            return data
+        return self.merged(found.groupdict())  # type: ignore[arg-type]  # str is an object
+
+    def merged(self, data: dict[str, object]) -> dict[str, object]:
+        """Merge alternatives and compound values into *data*, the named groups, and return it."""
         for name, target, compound in self.merges:
             if compound:
                 before = data.get(target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from socket import AF_INET, inet_pton
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from banguard.errors import PatternError
@@ -16,6 +17,7 @@ from banguard.netaddr import canonical as _canonical
 
 if TYPE_CHECKING:
     from banguard.matching.chooser import Chooser
+    from banguard.matching.shapes import Plan, Shapes
 
 Status = Literal["matched", "nofail", "ignored", "missed"]
 Kind = Literal["address", "name", "id"]
@@ -125,8 +127,8 @@ class FilterRules:
     text as the user wrote it.
 
     `prefix`, `failures`, `ignores` and `successes` are the compiled regexes with their hits, `detector` is the date
-    detector with its templates, `sessions` has the number of sessions lost, `given_up` counts the lines that were made
-    to keep the matcher busy: they are missed.
+    detector with its templates, `shapes` those of lines that were learned (None before that), `sessions` has the number
+    of sessions lost, `given_up` counts the lines that were made to keep the matcher busy: they are missed.
     """
 
     looks_into_objects = False
@@ -173,12 +175,14 @@ class FilterRules:
         self._ignore_first = bool(self.ignores) and not several and len(self.ignores) < len(self.failures) - 2
         self._finders = tuple((number, pattern.find) for number, pattern in enumerate(self.failures, 1))
         self._quiet = tuple(LineResult("nofail", rule=number, rules=(number,)) for number, _ in self._finders)
+        self._brief = tuple(LineResult("matched", (), number, (number,)) for number, _ in self._finders)
         self.given_up = 0
         # Lines up to this length are matched by `re` without a second thought.
         self._short = SHORT
         self._is_assessed = False
         self._chooser: Chooser | None = None
-        self._choose_in = 0 if several or len(self.failures) < 2 else _CHOOSE_AFTER
+        self.shapes: Shapes | None = None
+        self._choose_in = 0 if several else _CHOOSE_AFTER
         self._has_compounds = any(
             pattern.has_compounds for pattern in (*self.failures, *([] if self.prefix is None else [self.prefix]))
         )
@@ -241,17 +245,27 @@ class FilterRules:
 
     # ---- match
 
-    def match(self, dated: DatedLine, at: float | None, *, check_all: bool = False) -> LineResult:
+    def match(
+        self, dated: DatedLine, at: float | None, *, check_all: bool = False, is_brief: bool = False
+    ) -> LineResult:
         """
         Try prefregex, failregex, ignoreregex, then the sessions; *at* (epoch seconds) is the time of the failure.
 
         The first failregex that matches decides. With *check_all* the others are tried as well, for their hits and
-        `LineResult.rules`; the verdict is the same.
+        `LineResult.rules`; the verdict is the same. With *is_brief* the matches of a failure may be left out.
         """
         window = self._window
         try:
             if window is not None:
                 return self._match_any(window.add(dated.text, dated.line), dated, at, check_all=check_all)
+            shapes = self.shapes
+            if shapes is not None:
+                known = shapes.find(dated.text)
+                if known is not None:
+                    plan = shapes.plans[known.lastindex]
+                    result = self._recall(plan, plan.take(known), dated.line, at, is_brief=is_brief)
+                    if result is not None:
+                        return result
             whole = dated.text + "\n"
             if len(whole) > self._short and not self._is_safe(len(whole)):
                 return self._match_any(whole, dated, at, check_all=check_all)
@@ -276,6 +290,44 @@ class FilterRules:
             self._window = other._window.copy()
         if session:
             self.sessions.learn(other.sessions, session)
+
+    def _recall(
+        self, plan: Plan, values: tuple[str, ...], line: str, at: float | None, *, is_brief: bool
+    ) -> LineResult | None:
+        """Conclude from what is known of lines of this shape; None when the address is none."""
+        rule = plan.rule
+        if plan.address >= 0:
+            host = values[plan.address]
+            try:
+                inet_pton(AF_INET, host)
+                is_host = plan.is_host and not (plan.quiet and self._tells_success)
+            except OSError:
+                if canonical(host) is None:
+                    return None
+                is_host = False
+            if is_host:
+                if plan.session >= 0 and not (
+                    at is not None and self.sessions.begin(values[plan.session], plan, values, line, at)
+                ):
+                    return self._conclude(self._counted(plan, values), (line,), at, rule)
+                if self.prefix is not None:
+                    self.prefix.hits += 1
+                self.failures[rule - 1].hits += 1
+                if plan.session >= 0 and plan.quiet:
+                    return self._quiet[rule - 1]
+                if is_brief:
+                    return self._brief[rule - 1]
+                groups = plan.data(values)
+                if plan.session >= 0:
+                    groups.pop("mlfforget", None)
+                return LineResult("matched", (Match("address", host, host, at, groups, (line,), rule),), rule, (rule,))
+        return self._conclude(self._counted(plan, values), (line,), at, rule)
+
+    def _counted(self, plan: Plan, values: tuple[str, ...]) -> dict[str, object]:
+        """Count a match of the prefregex and return the groups of a line."""
+        if self.prefix is not None:
+            self.prefix.hits += 1
+        return {**plan.data(values)}
 
     def _match_short(self, whole: str, dated: DatedLine, at: float | None, *, check_all: bool) -> LineResult:
         """Do as `match` for one line that no regex has trouble with: the fast way of `_match_any`."""
@@ -314,6 +366,8 @@ class FilterRules:
             if address and canonical(address) is None:
                 rejected = rejected or str(address)
                 continue
+            if self.shapes is not None:
+                self.shapes.learn(dated.text, opening, found, number)
             result = self._conclude(data, (dated.line,), at, number)
             return self._check_others(result, subject, finders) if check_all and result.rule else result
         if self.successes:
@@ -403,17 +457,25 @@ class FilterRules:
         if not self._choose_in:
             self.prepare()
 
-    def prepare(self) -> None:
+    def prepare(self, learn_every: int | None = None) -> None:
         """
         Find out for each regex how lines begin that it can match; verdicts do not change, only their cost.
 
-        Done of itself once some lines came: for a few lines it costs more than it saves.
+        Done of itself once some lines came: for a few lines it costs more than it saves. The shapes of lines are
+        learned from then on, from one of *learn_every* lines that show another (None: as it pays; 0: never).
         """
         self._choose_in = 0
-        if self._window is None:
-            from banguard.matching.chooser import Chooser  # noqa: PLC0415  not for a line or two
+        if self._window is not None:
+            return
+        from banguard.matching.chooser import Chooser  # noqa: PLC0415  not for a line or two
+        from banguard.matching.shapes import EVERY, Shapes  # noqa: PLC0415
 
-            self._chooser = Chooser(self.failures)
+        chooser = Chooser(self.failures)
+        if len(self.failures) > 1:
+            self._chooser = chooser
+        every = EVERY if learn_every is None else learn_every
+        if every and not self.looks_into_objects:
+            self.shapes = Shapes(self.prefix, self.failures, self.ignores, chooser.numbers, every=every)
 
     def _is_ignored(self, text: str) -> bool:
         for pattern in self.ignores:
