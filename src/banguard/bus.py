@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import Counter
 from collections.abc import Callable
 
@@ -14,19 +15,26 @@ Observer = Callable[[Fact], None]
 
 
 class Bus:
-    """Tells every observer of every fact, in the thread that publishes; an observer only puts it into its queue."""
+    """
+    Tells every observer of every fact, in the thread that publishes; an observer only puts it into its queue.
+
+    The lock is for those who come and go, from threads of clients; whoever publishes never waits for it.
+    """
 
     def __init__(self) -> None:
         self._observers: tuple[Observer, ...] = ()
+        self._lock = threading.Lock()
         self.published: Counter[str] = Counter()
 
     def subscribe(self, observer: Observer) -> None:
         """Add *observer*; it must neither block nor raise."""
-        self._observers = (*self._observers, observer)
+        with self._lock:
+            self._observers = (*self._observers, observer)
 
     def unsubscribe(self, observer: Observer) -> None:
         """Forget *observer*."""
-        self._observers = tuple(known for known in self._observers if known != observer)
+        with self._lock:
+            self._observers = tuple(known for known in self._observers if known != observer)
 
     def publish(self, fact: Fact) -> None:
         """Tell all observers of *fact*; one that raises is logged and the others still hear it."""

@@ -245,6 +245,22 @@ class ActionFailed(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class FirewallLost(Fact):
+    """A firewall no longer holds what was put into it for *jails*; it is built anew."""
+
+    firewall: str
+    jails: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FirewallMended(Fact):
+    """A firewall that had lost its rules, or could not be reached, stands again."""
+
+    firewall: str
+    jails: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SourceRotated(Fact):
     """A log was renamed, truncated or replaced."""
 
@@ -257,6 +273,13 @@ class SourceTrouble(Fact):
 
     log: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceMended(Fact):
+    """A log or journal can be read again."""
+
+    log: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,6 +179,25 @@ def shell(
     )
 
 
+def attended(argv: Sequence[str], stdin: bytes, environment: Mapping[str, str] = _NOTHING) -> bool:
+    """
+    Let the user work with the program *argv* on our own terminal until it ends; return whether it could be started.
+
+    It reads *stdin* from a pipe and *environment* is added to ours. Ctrl-C is meant for it and not for us.
+    """
+    before = signal.signal(signal.SIGINT, lambda *_: None)  # ignored by us; the program begins with the default
+    try:
+        process = subprocess.Popen(
+            [_bytes(word) for word in argv], stdin=subprocess.PIPE, env=_environment(environment)
+        )
+        process.communicate(stdin)
+    except OSError:
+        return False
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return process.returncode not in (126, 127)
+
+
 def _bytes(text: str) -> bytes:
     """Return *text* for the kernel: without NUL, which would end it; undecodable bytes of a log as they were."""
     text = text.replace("\0", "")

@@ -8,7 +8,9 @@ import threading
 from dataclasses import replace
 
 from banguard import netaddr
+from banguard.actions import ActionStats
 from banguard.bans.store import PastBan
+from banguard.bus import Bus
 from banguard.clock import SystemClock
 from banguard.config.schema import ActionConfig, ActionKind, FilterConfig, JailConfig, LogPath, ServerConfig
 from banguard.control import commands
@@ -27,6 +29,7 @@ from banguard.control.table import Context
 from banguard.daemon.explaining import explain_configured
 from banguard.errors import ControlError
 from banguard.model import Ban, JailStats, Origin
+from banguard.sources import LogStats
 
 NOW = 1_800_000_000.0
 
@@ -48,6 +51,9 @@ class MemoryServer:
         self.calls: list[tuple] = []
         self.stopped = threading.Event()
         self.ready = True
+        self.bus = Bus()
+        self.log_stats: list[LogStats] = []
+        self.actions: dict[str, dict[str, ActionStats]] = {}
         self._lock = threading.RLock()
 
     # ---- for tests
@@ -99,6 +105,24 @@ class MemoryServer:
 
     def stop(self):
         self.stopped.set()
+
+    def now(self):
+        return self.clock.now() if self.clock else NOW
+
+    def started_at(self):
+        return NOW - 3600
+
+    def logs(self):
+        return tuple(self.log_stats)
+
+    def action_stats(self, jail):
+        return self.actions.get(jail, {})
+
+    def subscribe(self, observer):
+        self.bus.subscribe(observer)
+
+    def unsubscribe(self, observer):
+        self.bus.unsubscribe(observer)
 
     def jail_names(self):
         return tuple(sorted(self.jails))

@@ -210,3 +210,13 @@ def _is_alive(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def test_a_program_can_work_with_our_terminal(tmp_path, capfd):
+    """It writes where we write, reads what it is given, and Ctrl-C is its own affair: ours is as before."""
+    before = signal.getsignal(signal.SIGINT)
+    assert run.attended(["sh", "-c", 'kill -INT $PPID; echo "$X: $(cat)"'], b"text", {"X": "x"})
+    assert "x: text\n" == capfd.readouterr().out
+    assert before == signal.getsignal(signal.SIGINT)
+    assert not run.attended([str(tmp_path / "absent")], b"")
+    assert not run.attended(["sh", "-c", "exit 127"], b"")

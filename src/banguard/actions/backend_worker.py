@@ -23,7 +23,7 @@ from banguard.actions.senders import watch_of
 from banguard.actions.worker import StartThread, Worker, start_thread
 from banguard.clock import Clock
 from banguard.errors import ActionError
-from banguard.model import Ban, BanChange, Change, Fact
+from banguard.model import Ban, BanChange, Change, Fact, FirewallLost, FirewallMended
 
 logger = logging.getLogger("banguard.actions")
 
@@ -363,18 +363,28 @@ class BackendWorker(Worker):
         """Plan to build anew at once what the firewall lost."""
         self._losses += 1
         if self._losses <= _TOLD_LOSSES:
-            jails = ", ".join(sorted({entry.jail for entry in self._members.values()}))
-            logger.warning("The firewall lost the rules of %s (%s); building them anew", self.name, jails)
+            logger.warning(
+                "The firewall lost the rules of %s (%s); building them anew", self.name, ", ".join(self._jails())
+            )
             if self._losses == _TOLD_LOSSES:
                 logger.error("Something takes the rules of %s away again and again; who else manages them?", self.name)
+        self._tell_broken()
         self._broken = max(1, self._broken)
         # At once, unless it is lost again and again: then there is somebody to fight with, or nothing to be seen.
         self._not_before = 0.0 if self._losses <= _TOLD_LOSSES else self._clock.monotonic() + backoff(self._losses)
 
     def _break(self) -> None:
         """Plan to build everything anew, later and later."""
+        self._tell_broken()
         self._broken += 1
         self._not_before = self._clock.monotonic() + backoff(self._broken)
+
+    def _tell_broken(self) -> None:
+        if not self._broken:
+            self._publish(FirewallLost(self._clock.now(), self.name, self._jails()))
+
+    def _jails(self) -> tuple[str, ...]:
+        return tuple(sorted({entry.jail for entry in self._members.values()}))
 
     def _rebuild(self) -> None:
         with self._lock:
@@ -390,6 +400,7 @@ class BackendWorker(Worker):
             with self._lock:
                 for entry in joined.values():
                     entry.last_error = ""
+            self._publish(FirewallMended(self._clock.now(), self.name, self._jails()))
 
     def _apply(self, steps: list[Step]) -> None:
         try:

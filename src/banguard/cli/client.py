@@ -12,11 +12,15 @@ import getopt
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from banguard.clock import SystemClock
 from banguard.control.client import PATIENCE, Connection
 from banguard.control.protocol import REFUSED, UNREACHABLE, USAGE, Reply
 from banguard.errors import BanguardError, ConfigError, ControlError
+
+if TYPE_CHECKING:
+    from banguard.cli.colour import Paint
 
 INTERRUPTED = 130
 START_SECONDS = 60.0
@@ -41,6 +45,9 @@ _LONG = (
     "json",
     "lang=",
     "strict",
+    "jsonl",
+    "color=",
+    "no-pager",
     "help",
     "version",
 )
@@ -66,7 +73,10 @@ Options:
     -x                      start although another server answers on the socket
     -v, -q                  say more, say less
     --timeout SECONDS       how long to wait for the server
-    --json                  print one JSON object
+    --json                  print one JSON object; `watch` prints one for each event
+    --jsonl                 print one JSON object a line, one for each row of what is a list
+    --color WHEN            always, never, or auto: on terminals, unless NO_COLOR is set
+    --no-pager              do not show long output page by page (BANGUARD_PAGER, PAGER, else less)
     --strict                with -t: warnings fail too
     --lang LANGUAGE         with -t: the language, one of en, ja, zh, es, ko, ar, ru
     --completion SHELL      print the completion script for bash, zsh or fish
@@ -98,6 +108,9 @@ class Options:
         self.given: dict[str, str] = {}
         self.verbosity = 0
         self.json = False
+        self.jsonl = False
+        self.color = "auto"
+        self.pager = True
         self.command: list[str] = []
 
     def has(self, *names: str) -> bool:
@@ -109,19 +122,52 @@ class Options:
         return next((self.given[name] for name in names if name in self.given), None)
 
 
+_ANYWHERE = ("--json", "--jsonl")
+_OF_WORDS = ("set", "multi-set", "echo", "server-stream", "config-error")
+"""Commands whose further words are anybody's text: options of the client stand before these."""
+
+
 def parse(argv: Sequence[str]) -> Options:
-    """Return what *argv* says, `--json` in the command included; ControlError (status 2) for what is no option."""
+    """
+    Return what *argv* says; ControlError (status 2) for what is no option.
+
+    `--json` and `--jsonl` may stand anywhere, the options of how to show a reply also behind commands that show one.
+    """
     options = Options()
-    options.json = "--json" in argv
+    options.jsonl = "--jsonl" in argv
+    options.json = options.jsonl or "--json" in argv
     try:
-        given, words = getopt.getopt(list(argv), _SHORT, list(_LONG))
+        given, words = getopt.getopt([word for word in argv if word not in _ANYWHERE], _SHORT, list(_LONG))
+        if words and words[0] not in _OF_WORDS:
+            words, shown = _without_show(words)
+            given += getopt.getopt(shown, "", ["color=", "no-pager"])[0]
     except getopt.GetoptError as error:
         raise ControlError(f"{error}; see banguard-client --help", status=USAGE) from None
     for name, value in given:
         options.given[name] = value
         options.verbosity += {"-v": 1, "-q": -1}.get(name, 0)
-    options.command = [word for word in words if word != "--json"]
+    options.pager = "--no-pager" not in options.given
+    options.color = options.given.get("--color", "auto")
+    if options.color not in ("auto", "always", "never"):
+        raise ControlError(f"--color takes auto, always or never, not {options.color!r}", status=USAGE)
+    options.command = words
     return options
+
+
+def _without_show(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return *words* without the options of how to show a reply, and these options."""
+    kept, shown = [], []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == "--color":
+            shown += [word, *rest[:1]]
+            del rest[:1]
+        elif word == "--no-pager" or word.startswith("--color="):
+            shown.append(word)
+        else:
+            kept.append(word)
+    return kept, shown
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -131,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from banguard.cli import completion  # noqa: PLC0415  only for this
 
         return completion.main(arguments)
-    as_json = "--json" in arguments
+    as_json = any(word in arguments for word in _ANYWHERE)
     try:
         status = Client(parse(arguments)).run()
         sys.stdout.flush()
@@ -174,6 +220,8 @@ class Client:
         if options.has("-V", "--version"):
             from banguard import __version__  # noqa: PLC0415  as all below: only this command needs it
 
+            if options.json:
+                return self._show(Reply({"version": __version__}))
             print(__version__ if options.has("-V") else f"banguard {__version__}")
             return 0
         if options.has("--str2sec"):
@@ -233,6 +281,12 @@ class Client:
                 as_json=self._options.json,
                 verbose=self._options.verbosity > 0,
             )
+        if words[0] == "watch":
+            return self._watch(words[1:])
+        if words[0] == "banned" and any(word.startswith("--") for word in words):
+            from banguard.cli.bans import fetch  # noqa: PLC0415
+
+            return self._show(fetch(words[1:], lambda asked: self._ask(asked, self._patience(PATIENCE))))
         if words[0] in ("reload", "restart"):
             directory = self._options.value("-c", "--conf")
             if directory is not None:
@@ -252,18 +306,65 @@ class Client:
 
             cymru.add_origins(reply)
         if self._options.json:
-            print(render.as_json(reply))
+            text = render.as_jsonl(reply) if self._options.jsonl else render.as_json(reply)
+            print(text, end="\n" if text else "")
         else:
-            encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
-            text = render.as_text(reply, box_drawing=encoding == "utf8")
-            print(
-                text.encode(sys.stdout.encoding or "ascii", "backslashreplace").decode(sys.stdout.encoding or "ascii")
-            )
+            self._print(self._text(reply))
             if reply.kind == "reloaded":
                 self._talk(render.problems(reply.value))
             if not reply.ok:
                 self._talk(f"NOK: {render.clean(repr((reply.error,)))}")
         return reply.status
+
+    def _text(self, reply: Reply) -> str:
+        from banguard.cli import render  # noqa: PLC0415
+
+        if reply.kind == "ban_table":
+            from banguard.cli.bans import as_text  # noqa: PLC0415
+
+            return as_text(reply.value, room=_room(), paint=self._paint(), mark=_mark())
+        text = render.as_text(reply, box_drawing=_is_utf8())
+        paint = self._paint() if reply.kind.startswith("status") else None
+        return paint.status(text, not_enforced=render.not_enforced(reply)) if paint is not None else text
+
+    def _print(self, text: str) -> None:
+        """Print *text* as the terminal can show it, page by page where it is long."""
+        encoding = sys.stdout.encoding or "ascii"
+        text = text.encode(encoding, "backslashreplace").decode(encoding)
+        if self._options.pager and sys.stdout.isatty() and sys.stdin.isatty() and text.count("\n") > 10:
+            import shutil  # noqa: PLC0415
+
+            from banguard.cli import pager  # noqa: PLC0415
+
+            program = pager.program(os.environ)
+            if text.count("\n") + 1 >= shutil.get_terminal_size().lines and program:
+                sys.stdout.flush()
+                if pager.show(text + "\n", program, os.environ):
+                    return
+        print(text)
+
+    def _paint(self) -> Paint:
+        from banguard.cli.colour import Paint, is_wanted  # noqa: PLC0415
+
+        return Paint(on=is_wanted(self._options.color, os.environ, terminal=sys.stdout.isatty()))
+
+    def _watch(self, words: Sequence[str]) -> int:
+        from banguard.cli import watch  # noqa: PLC0415
+        from banguard.clock import ThreadWaker  # noqa: PLC0415
+
+        paint, mark = self._paint(), _mark()
+
+        def show(event: watch.Event) -> str:
+            if self._options.json:
+                return watch.as_json(event)
+            line = watch.as_line(event, room=_room(), paint=paint, mark=mark)
+            encoding = sys.stdout.encoding or "ascii"
+            return line.encode(encoding, "backslashreplace").decode(encoding)
+
+        def connect() -> Connection:
+            return Connection(self._socket(), self._clock.monotonic)
+
+        return watch.Watching(watch.read(words), connect, wait=ThreadWaker().wait, show=show).run()
 
     def _ask(self, command: Sequence[str], patience: float) -> Reply:
         if patience <= 0:
@@ -430,8 +531,11 @@ class Client:
 
         from banguard.control.commands import help_text  # noqa: PLC0415
 
-        print(OPTIONS_HELP)
-        print(help_text(max(80, min(shutil.get_terminal_size((100, 24)).columns, 120))))
+        if self._options.json:
+            from banguard.cli.reference import commands_data  # noqa: PLC0415
+
+            return self._show(Reply({"commands": commands_data()}, "help"))
+        self._print(f"{OPTIONS_HELP}\n{help_text(max(80, min(shutil.get_terminal_size((100, 24)).columns, 120)))}")
         return 0
 
     def _seconds(self, text: str) -> int:
@@ -453,6 +557,24 @@ class Client:
             from banguard.cli import render  # noqa: PLC0415
 
             print(render.clean(text), file=sys.stderr)
+
+
+def _is_utf8() -> bool:
+    return (sys.stdout.encoding or "ascii").lower().replace("-", "") == "utf8"
+
+
+def _mark() -> str:
+    """Return what stands for the rest of a text that is cut."""
+    return "…" if _is_utf8() else "~"
+
+
+def _room() -> int | None:
+    """Return how wide the terminal is, None where output goes elsewhere."""
+    if not sys.stdout.isatty():
+        return None
+    import shutil  # noqa: PLC0415
+
+    return shutil.get_terminal_size().columns
 
 
 def _positive(text: str) -> float:

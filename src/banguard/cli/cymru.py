@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from banguard import netaddr
 from banguard.control.protocol import Reply
@@ -22,6 +23,17 @@ MOST = 256
 _SECONDS = 2.0
 _TXT, _INTERNET = 16, 1
 _NXDOMAIN = 3
+
+
+class Origin(NamedTuple):
+    """Where an address belongs."""
+
+    asn: str
+    country: str
+    rir: str
+
+
+_UNKNOWN = Origin("unknown", "unknown", "unknown")
 
 
 class UnknownName(Exception):  # noqa: N818  the answer of a name server, not a mistake
@@ -44,21 +56,28 @@ def origins(hosts: Iterable[str], lookup: Lookup) -> Mapping[str, list[str]]:
     """
     found: dict[str, dict[str, None]] = {"asn": {}, "country": {}, "rir": {}}
     for position, host in enumerate(hosts):
-        asn = country = rir = "unknown"
-        family = netaddr.family(host)
-        if family is not None and position < MOST:
-            zone = "origin.asn.cymru.com" if family == 4 else "origin6.asn.cymru.com"
-            try:
-                fields = [field.strip() for field in (lookup(netaddr.reverse(host) + zone) or [""])[0].split("|")]
-                if len(fields) >= 4:
-                    asn, country, rir = fields[0] or asn, fields[2] or country, fields[3] or rir
-            except UnknownName:
-                asn = country = rir = "nxdomain"
-            except (OSError, ValueError):
-                asn = country = rir = "error"
-        for kind, text in (("asn", asn), ("country", country), ("rir", rir)):
+        known = origin(host, lookup) if position < MOST else _UNKNOWN
+        for kind, text in zip(found, known, strict=True):
             found[kind][text] = None
     return {kind: list(texts) for kind, texts in found.items()}
+
+
+def origin(host: str, lookup: Lookup) -> Origin:
+    """Return network, country and registry of *host* (of a network: of its first address), see `origins`."""
+    host = host.partition("/")[0]
+    family = netaddr.family(host)
+    if family is None:
+        return _UNKNOWN
+    zone = "origin.asn.cymru.com" if family == 4 else "origin6.asn.cymru.com"
+    try:
+        fields = [field.strip() for field in (lookup(netaddr.reverse(host) + zone) or [""])[0].split("|")]
+    except UnknownName:
+        return Origin("nxdomain", "nxdomain", "nxdomain")
+    except (OSError, ValueError):
+        return Origin("error", "error", "error")
+    if len(fields) < 4:
+        return _UNKNOWN
+    return Origin(fields[0] or "unknown", fields[2] or "unknown", fields[3] or "unknown")
 
 
 def nameservers(path: str = "/etc/resolv.conf") -> list[str]:

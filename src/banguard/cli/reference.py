@@ -60,6 +60,17 @@ def regex() -> Program:
     return _of_parser(make_parser(), "banguard-regex [OPTIONS] LOG FILTER|REGEX [IGNOREREGEX]")
 
 
+def commands_data() -> list[dict[str, str]]:
+    """Return the commands of banguard-client that help shows: usage, section, meaning."""
+    from banguard.control.commands import TABLE  # noqa: PLC0415
+
+    return [
+        {"command": f"{row.phrase} {row.arguments}".rstrip(), "group": row.group, "help": row.help}
+        for row in TABLE.values()
+        if row.help
+    ]
+
+
 PROGRAMS: Mapping[str, Callable[[], Program]] = MappingProxyType(
     {"banguard-client": client, "banguard-server": server, "banguard-regex": regex}
 )

@@ -24,8 +24,53 @@ _DISABLED = "Database currently disabled"
 def as_json(reply: Reply) -> str:
     """Return one line with one JSON object: the value itself when it is one, else under `value`; errors: `error`."""
     if reply.error is not None:
-        return json.dumps({"error": reply.error})
-    return json.dumps(reply.value if isinstance(reply.value, dict) else {"value": reply.value})
+        return json_text({"error": reply.error})
+    return json_text(reply.value if isinstance(reply.value, dict) else {"value": reply.value})
+
+
+def as_jsonl(reply: Reply) -> str:
+    """Return one JSON object a line: one for each row of a list, else one for the whole reply."""
+    rows = _rows(reply)
+    return as_json(reply) if rows is None else "\n".join(json_text(row) for row in rows)
+
+
+def json_text(value: object) -> str:
+    """Return JSON on one line in ASCII without control characters, whatever strings are in it."""
+    return json.dumps(value).replace("\x7f", "\\u007f")
+
+
+def _rows(reply: Reply) -> list[Mapping[str, object]] | None:
+    """Return the rows of a reply that is a list of things; None for one that is a thing."""
+    value = reply.value
+    if reply.error is not None:
+        return None
+    if isinstance(value, list):
+        return [row if isinstance(row, dict) else {"value": row} for row in value]
+    name, key = _ROWS.get(reply.kind, ("", ""))
+    items = _dict(value).get(name)
+    if isinstance(items, dict):
+        return [{"jail": jail, key: content} for jail, content in items.items()]
+    if isinstance(items, list):
+        return [item if isinstance(item, dict) else {key: item} for item in items]
+    return None
+
+
+_ROWS: Mapping[str, tuple[str, str]] = {
+    "status": ("jails", "jail"),
+    "stats": ("jails", "jail"),
+    **{f"status_all_{flavor}": ("jails", "jail") for flavor in ("basic", "short", "cymru")},
+    "banned": ("jails", "banned"),
+    "banned_in": ("hosts", "id"),
+    "ban_ids": ("banned", "id"),
+    "ban_table": ("bans", "id"),
+    "bans_with_time": ("bans", "id"),
+    "imported": ("jails", "bans"),
+    "actions": ("actions", "action"),
+    "actionproperties": ("properties", "property"),
+    "actionmethods": ("methods", "method"),
+    "help": ("commands", "command"),
+}
+"""Kinds of replies that are lists: where the list is, and what an item is called that is no object itself."""
 
 
 def as_text(reply: Reply, *, box_drawing: bool = False) -> str:
@@ -350,6 +395,14 @@ _KINDS: Mapping[str, Callable[[object], str]] = {
     "actionproperties": _action_parts("properties"),
     "actionmethods": _action_parts("methods"),
 }
+
+
+def not_enforced(reply: Reply) -> frozenset[str]:
+    """Return the ids in the status of jails whose bans are not in force at present."""
+    value = _dict(reply.value)
+    jails = _list(value.get("jails")) if "jails" in value else [value]
+    bans = [_dict(ban) for jail in jails for ban in _list(_dict(_dict(jail).get("actions")).get("banned"))]
+    return frozenset(word(ban.get("id")) for ban in bans if ban.get("enforced") is False)
 
 
 def problems(value: object) -> str:

@@ -22,7 +22,11 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from banguard.config.schema import ActionConfig, JailConfig, ServerConfig
 from banguard.errors import ControlError
-from banguard.model import Ban, JailStats
+from banguard.model import Ban, Fact, JailStats
+
+if TYPE_CHECKING:
+    from banguard.actions import ActionStats
+    from banguard.sources import LogStats
 
 if TYPE_CHECKING:
     from banguard.bans.store import PastBan
@@ -157,6 +161,32 @@ class ServerApi(Protocol):
 
     def stop(self) -> None:
         """Ask the server to stop in order; returns at once, the process ends soon after."""
+        ...
+
+    # ---- looking on
+
+    def now(self) -> float:
+        """Return the server's own time, in epoch seconds."""
+        ...
+
+    def started_at(self) -> float:
+        """Return when the server was started, in epoch seconds."""
+        ...
+
+    def logs(self) -> tuple[LogStats, ...]:
+        """Return the numbers of every log that is read."""
+        ...
+
+    def action_stats(self, jail: str) -> Mapping[str, ActionStats]:
+        """Return the numbers of the jail's actions by name; none for a jail that does not exist."""
+        ...
+
+    def subscribe(self, observer: Callable[[Fact], None]) -> None:
+        """Tell *observer* of every fact from now on, where it happens; it must neither block nor raise."""
+        ...
+
+    def unsubscribe(self, observer: Callable[[Fact], None]) -> None:
+        """Tell *observer* of nothing more."""
         ...
 
     # ---- jails

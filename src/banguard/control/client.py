@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
 from banguard.control.protocol import (
@@ -21,6 +21,8 @@ from banguard.errors import ControlError
 
 PATIENCE = 120.0
 """Seconds a client waits for the answer to begin."""
+
+_LONG = 3600.0  # how long to wait for news at a time
 
 
 class Connection:
@@ -63,14 +65,7 @@ class Connection:
 
         A refusal by the server is a reply too, and does not raise.
         """
-        request = encode_request(command)
-        sent = True
-        try:
-            self._lines.send(request)
-        except (BrokenPipeError, ConnectionResetError):
-            sent = False  # a server that refuses us says so before it closes
-        except OSError as error:
-            raise _unreachable(self._path, error) from None
+        sent = self._send(command)
         try:
             message = self._lines.receive(patience, patience)
         except TimeoutError:
@@ -83,6 +78,37 @@ class Connection:
             what = "before it answered" if sent else "at once"
             raise ControlError(f"The server closed the connection {what}", status=UNREACHABLE)
         return decode_reply(message)
+
+    def follow(self, command: Sequence[str], patience: float = PATIENCE) -> Iterator[Reply]:
+        """
+        Yield the replies to *command* (`watch`) as they come, until the server closes the connection.
+
+        The first comes within *patience* seconds, or ControlError is raised; for the others there is no limit.
+        """
+        yield self.ask(command, patience)
+        while True:
+            try:
+                message = self._lines.receive(_LONG)
+            except TimeoutError:
+                continue
+            except ProtocolError as error:
+                raise ControlError(str(error), status=UNREACHABLE) from None
+            except OSError as error:
+                raise _unreachable(self._path, error) from None
+            if message is None:
+                return
+            yield decode_reply(message)
+
+    def _send(self, command: Sequence[str]) -> bool:
+        """Send *command*; return False when the server does not take it, which may yet say why."""
+        request = encode_request(command)
+        try:
+            self._lines.send(request)
+        except (BrokenPipeError, ConnectionResetError):
+            return False  # a server that refuses us says so before it closes
+        except OSError as error:
+            raise _unreachable(self._path, error) from None
+        return True
 
     def wait_for_end(self, patience: float) -> bool:
         """Wait until the server closes the connection; return whether it did within *patience* seconds."""

@@ -8,6 +8,7 @@ own, which this one loads. Functions return plain values: what a terminal shows 
 
 from __future__ import annotations
 
+import heapq
 import json
 import logging
 from collections.abc import Sequence
@@ -18,9 +19,21 @@ from banguard.config.schema import JailConfig
 from banguard.control import commands_bans, commands_explain, commands_jail
 from banguard.control.api import JsonValue, ReloadRequest
 from banguard.control.commands_jail import with_option
-from banguard.control.protocol import USAGE, Reply
+from banguard.control.protocol import USAGE, Reply, Source, Stream
 from banguard.control.table import BASIC, DATABASE, INVALID, JAILS, LOGGING, TABLE, Context, command, execute, help_text
-from banguard.control.values import all_jails, figures_data, json_of, mapping_of, number, seconds_of, status_data, whole
+from banguard.control.values import (
+    all_jails,
+    ban_data,
+    figures_data,
+    json_of,
+    log_data,
+    mapping_of,
+    number,
+    overview_data,
+    seconds_of,
+    status_data,
+    whole,
+)
 from banguard.errors import ControlError
 
 logger = logging.getLogger("banguard.server")
@@ -28,6 +41,8 @@ logger = logging.getLogger("banguard.server")
 __all__ = ["TABLE", "Context", "commands_bans", "commands_explain", "commands_jail", "execute", "help_text"]
 
 LONGEST_SLEEP = 3600.0
+NEWEST = 50
+"""How many of the latest bans `overview` tells."""
 
 
 @command(BASIC, "start", "[<jail>]", "Start the server and its jails; with <jail>, start a jail made by `add`.")
@@ -139,6 +154,47 @@ def statistic(context: Context) -> Reply:
 def statistics(context: Context) -> Reply:
     """Show the numbers of all jails; another name of `stats`."""
     return stats(context)
+
+
+@command(
+    BASIC,
+    "watch",
+    "[<jail>...]",
+    "Show what happens, as it happens, until Ctrl-C: failures found, bans, unbans, what cannot be enforced, firewalls "
+    "and logs lost and mended, reloads; with <jail>, only what concerns these jails.",
+)
+def watch(context: Context, *jails: str) -> Reply:
+    """Tell of what happens from now on, until one side closes."""
+    for jail in jails:
+        context.api.jail(jail)
+
+    def begin() -> Source:
+        from banguard.control.events import Watch  # noqa: PLC0415  few ever watch
+
+        return Watch(context.api, jails)
+
+    started = {"event": "watching", "at": number(round(context.api.now(), 3)), "jails": list(jails)}
+    return Stream(started, "event", begin)
+
+
+@command(BASIC, "overview", "", "")
+def overview(context: Context) -> Reply:
+    """Tell all that `top` shows: each jail with its actions, each log, the newest bans."""
+    api = context.api
+    views = all_jails(api)
+    bans = (active for view in views for active in view.bans)
+    newest = heapq.nlargest(NEWEST, bans, key=lambda active: active.ban.since)
+    return Reply(
+        {
+            "version": __version__,
+            "now": number(round(api.now(), 3)),
+            "started": number(round(api.started_at(), 3)),
+            "jails": [overview_data(view, api.action_stats(view.config.name)) for view in views],
+            "logs": [log_data(log) for log in api.logs()],
+            "newest": [{"jail": active.ban.jail, **ban_data(active)} for active in newest],
+        },
+        "overview",
+    )
 
 
 @command(BASIC, "ping", "[<timeout>]", "Ask whether the server is alive, waiting up to <timeout> seconds.")

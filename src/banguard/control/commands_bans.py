@@ -10,7 +10,18 @@ from banguard import netaddr
 from banguard.control.api import JailView, JsonValue
 from banguard.control.protocol import USAGE, Reply
 from banguard.control.table import BANS, INVALID, Context, command
-from banguard.control.values import BannedSet, all_jails, ban_data, by_start, host_of, hosts_of, json_of
+from banguard.control.values import (
+    BannedSet,
+    all_jails,
+    ban_data,
+    by_start,
+    host_of,
+    hosts_of,
+    json_of,
+    number,
+    ports_of,
+    row_data,
+)
 from banguard.errors import ControlError
 from banguard.model import Ban, Origin
 
@@ -68,10 +79,17 @@ def _addresses(name: str) -> list[str]:
 
 
 @command(
-    BANS, "banned", "[<id>...]", "Show all jails with their banned ids; with ids, the jails in which each is banned."
+    BANS,
+    "banned",
+    "[--table] [--jail <jail>] [--sort <column>] [--reverse] [--limit <number>] [--not-enforced] [--names] [--country] "
+    "[<id>...]",
+    "Show all jails with their banned ids; with ids, the jails in which each is banned. With any option a table of the "
+    "bans, or of those of the given ids and networks: jail, ports, times, count, failures, whether enforced.",
 )
 def banned(context: Context, *words: str) -> Reply:
     """Show who is banned where."""
+    if words[:1] == ("--table",):
+        return _table(context, words[1:])
     views = all_jails(context.api)
     if not words:
         return Reply({"jails": {view.config.name: by_start(view.bans) for view in views}}, "banned")
@@ -81,6 +99,29 @@ def banned(context: Context, *words: str) -> Reply:
         host = host_of(word)
         found.append({"id": host, "jails": [view.config.name for view in views if host in sets[view.config.name]]})
     return Reply({"hosts": found}, "banned_in")
+
+
+def _table(context: Context, words: Sequence[str]) -> Reply:
+    """Return a row for each ban, in the order in which they end; *words* are `--jail JAIL` and ids that narrow it."""
+    rest, jails, ids = list(words), [], []
+    while rest:
+        word = rest.pop(0)
+        if word == "--jail" and rest:
+            jails.append(rest.pop(0))
+        else:
+            ids.append(host_of(word))
+    api = context.api
+    views = [api.jail(jail) for jail in dict.fromkeys(jails)] if jails else all_jails(api)
+    wanted = netaddr.AddressSet(host for host in ids if netaddr.canonical(host) is not None)
+
+    def is_wanted(host: str) -> bool:
+        return not ids or host in ids or (netaddr.canonical(host) is not None and wanted.touches(host))
+
+    rows: list[JsonValue] = []
+    for view in views:
+        ports = ports_of(view.config, api.action_stats(view.config.name))
+        rows += [row_data(active, ports) for active in view.bans if is_wanted(active.ban.host)]
+    return Reply({"now": number(round(api.now(), 3)), "bans": rows}, "ban_table")
 
 
 @command(BANS, "set <jail> attempt", "<host> [<line>...]", "Count failures of a host: one for each line, at least one.")

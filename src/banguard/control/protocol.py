@@ -2,7 +2,8 @@
 Request, Reply and their JSON framing.
 
 One message is one line of JSON (UTF-8, ended by a newline) on a Unix stream socket; a connection may carry many
-requests, each answered before the next is read::
+requests, each answered before the next is read (`watch` is answered by any number of replies, until one side
+closes)::
 
     → {"v": 1, "command": ["set", "sshd", "banip", "192.0.2.1"]}
     ← {"v": 1, "ok": true, "kind": "value", "value": 1}
@@ -18,6 +19,7 @@ import json
 import socket
 import struct
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from banguard.errors import ControlError
 
@@ -74,6 +76,28 @@ class Reply:
 
     def _key(self) -> tuple[object, ...]:
         return (self.value, self.kind, self.error, self.status)
+
+
+class Source(Protocol):
+    """What the further values of a `Stream` come from."""
+
+    def take(self, timeout: float) -> Sequence[object] | None:
+        """Return the next values, waiting up to *timeout* seconds for the first; None when there will be no more."""
+        ...
+
+    def close(self) -> None:
+        """Let `take` hand out what is there and then None; any thread may call it, more than once."""
+        ...
+
+
+class Stream(Reply):
+    """A reply that others of the same kind follow; *open* is called once, when somebody is there to read them."""
+
+    __slots__ = ("open",)
+
+    def __init__(self, value: object, kind: str, open_source: Callable[[], Source]) -> None:
+        super().__init__(value, kind)
+        self.open = open_source
 
 
 def refusal(error: ControlError) -> Reply:
@@ -205,6 +229,24 @@ class LineSocket:
         """Send *message*, newline included; TimeoutError when the other side does not take it within *seconds*."""
         self._sock.settimeout(max(seconds, 0.001))
         self._sock.sendall(message)
+
+    def send_part(self, message: bytes, seconds: float) -> int:
+        """Send what fits of *message* and return how many bytes that were, 0 after *seconds*; OSError when closed."""
+        self._sock.settimeout(seconds)
+        try:
+            return self._sock.send(message)
+        except TimeoutError:
+            return 0
+
+    def is_closed(self) -> bool:
+        """Tell, without waiting, whether the other side has closed."""
+        self._sock.setblocking(False)
+        try:
+            return not self._sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def shutdown(self) -> None:
         """End the connection in both directions: a thread that waits for a message gets the end of it."""

@@ -16,16 +16,19 @@ import select
 import socket
 import stat
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from banguard.clock import Clock
 from banguard.control.protocol import (
     MESSAGE_SECONDS,
     NO_PERMISSION,
+    REFUSED,
     REQUEST_LIMIT,
     LineSocket,
     ProtocolError,
     Reply,
+    Source,
+    Stream,
     decode_request,
     encode_reply,
     peer,
@@ -40,9 +43,12 @@ Execute = Callable[[tuple[str, ...]], Reply]
 MAX_CLIENTS = 32
 IDLE_SECONDS = 30.0
 """How long a client may stay silent between two requests."""
+MAX_WATCHERS = 8
+"""Clients that may be sent a stream at the same time."""
 EVICT_SECONDS = 1.0
 """How long a client must have been silent before a newcomer may take its place."""
 _BACKLOG = 256
+_STREAM_SECONDS = 0.5  # how long a stream waits for news, or for its reader, before it looks who is still there
 _PROBE_SECONDS = 2.0
 _SYSTEMD_FIRST_FD = 3
 
@@ -116,14 +122,19 @@ def _remove_stale(path: str, *, force: bool) -> None:
 
 
 class _Client:
-    """One connection: its socket, whether a command is being carried out, and since when it is silent."""
+    """
+    One connection.
 
-    __slots__ = ("busy", "lines", "silent_since", "thread")
+    Its socket, whether a command is being carried out, since when it is silent, and what is streamed to it.
+    """
+
+    __slots__ = ("busy", "lines", "silent_since", "source", "thread")
 
     def __init__(self, lines: LineSocket, now: float) -> None:
         self.lines = lines
         self.busy = False
         self.silent_since = now
+        self.source: Source | None = None
         self.thread: threading.Thread | None = None
 
 
@@ -209,7 +220,9 @@ class ControlServer:
         self.wake()
         with self._lock:
             for client in self._clients:
-                if not client.busy:
+                if client.source is not None:
+                    client.source.close()
+                elif not client.busy:
                     client.lines.shutdown()
             self._left.wait_for(lambda: not self._clients, grace)
             remaining = list(self._clients)
@@ -288,7 +301,11 @@ class ControlServer:
                 if message is None:
                     break
                 client.busy = True
-                client.lines.send(encode_reply(self._answer(message)), self._message_seconds)
+                reply = self._answer(message)
+                if isinstance(reply, Stream):
+                    self._stream(client, reply)
+                    break
+                client.lines.send(encode_reply(reply), self._message_seconds)
                 client.silent_since = self._clock.monotonic()
                 client.busy = False
         except ProtocolError as error:
@@ -312,6 +329,32 @@ class ControlServer:
         except Exception as error:  # an unforeseen mistake in one command must not silence the whole control socket
             logger.exception("A command failed")
             return Reply(error=f"Internal error: {error!r}", status=1)
+
+    def _stream(self, client: _Client, reply: Stream) -> None:
+        """Send *reply* and what follows it, as fast as the client reads and no faster, until one side closes."""
+        with self._lock:
+            watchers = sum(1 for other in self._clients if other.source is not None)
+            if watchers < MAX_WATCHERS:
+                client.source = reply.open()
+        source = client.source
+        if source is None:
+            refused = Reply(error=f"There are {watchers} watching already", status=REFUSED)
+            client.lines.send(encode_reply(refused), self._message_seconds)
+            return
+        try:
+            values: Sequence[object] | None = [reply.value]
+            while values is not None and not client.lines.is_closed():
+                rest = b"".join(encode_reply(Reply(value, reply.kind)) for value in values)
+                while rest:
+                    sent = client.lines.send_part(rest, _STREAM_SECONDS)
+                    if not sent and self._closed:
+                        return  # the server does not wait for a reader
+                    rest = rest[sent:]
+                if self._closed:
+                    source.close()
+                values = source.take(_STREAM_SECONDS)
+        finally:
+            source.close()
 
     def _forget(self, client: _Client) -> None:
         with self._lock:

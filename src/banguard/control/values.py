@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from banguard import netaddr
 from banguard.config.schema import JailConfig
@@ -12,6 +13,12 @@ from banguard.control.api import ActiveBan, JailView, JsonValue, ServerApi
 from banguard.control.protocol import USAGE
 from banguard.control.table import INVALID
 from banguard.errors import ControlError
+
+if TYPE_CHECKING:
+    from banguard.actions import ActionStats
+    from banguard.sources import LogStats
+
+_ALL_PORTS = ("", "0:65535", "0-65535", "1:65535", "1-65535")
 
 LONGEST_ID = 1024
 """Characters of an id that is no address."""
@@ -132,6 +139,68 @@ def figures_data(view: JailView) -> dict[str, JsonValue]:
         "filter": {"currently_failed": view.stats.currently_failed, "total_failed": view.stats.total_failed},
         "actions": {"currently_banned": len(view.bans), "total_banned": view.total_banned},
     }
+
+
+def overview_data(view: JailView, actions: Mapping[str, ActionStats]) -> dict[str, JsonValue]:
+    """Return all numbers of a jail, and how its actions are."""
+    stats = view.stats
+    return {
+        **figures_data(view),
+        "started": view.started,
+        "idle": view.idle,
+        "problem": view.problem,
+        "matched": stats.matched,
+        "ignored": stats.ignored,
+        "errors": stats.errors,
+        "waited": round(stats.inbox_wait_seconds, 3),
+        "not_enforced": sum(1 for active in view.bans if not active.enforced),
+        "enforces": any(action.enforces for action in actions.values()),
+        "action_stats": [
+            {
+                "name": name,
+                "enforces": action.enforces,
+                "held": len(action.applied),
+                "waiting": action.waiting,
+                "done": action.done,
+                "errors": action.errors,
+                "problem": action.last_error,
+            }
+            for name, action in actions.items()
+        ],
+    }
+
+
+def log_data(log: LogStats) -> dict[str, JsonValue]:
+    """Return the numbers of a log."""
+    return {
+        "log": log.log,
+        "jails": list(log.jails),
+        "lines": log.lines,
+        "bytes": log.bytes_read,
+        "behind": log.behind,
+        "rotations": log.rotations,
+        "problem": log.trouble,
+    }
+
+
+def row_data(active: ActiveBan, ports: str) -> dict[str, JsonValue]:
+    """Return one row of the table of bans."""
+    return {**ban_data(active), "jail": active.ban.jail, "ports": ports, "origin": active.ban.origin.value}
+
+
+def ports_of(config: JailConfig, actions: Mapping[str, ActionStats]) -> str:
+    """Return what the bans of a jail close, as its actions that block say: `tcp/ssh`, `tcp,udp/all`; else nothing."""
+    found: dict[str, None] = {}
+    for action in config.actions:
+        stats = actions.get(action.name)
+        if stats is None or not stats.enforces:
+            continue
+        ports = ",".join(action.properties.get("port", "").replace(",", " ").split())
+        if ports in _ALL_PORTS or action.properties.get("type", "").strip() == "allports":
+            ports = "all"
+        protocols = ",".join(action.properties.get("protocol", "").replace(",", " ").split())
+        found[f"{protocols}/{ports}" if protocols else ports] = None
+    return " ".join(found)
 
 
 def all_jails(api: ServerApi) -> list[JailView]:

@@ -39,7 +39,8 @@ from banguard.errors import ActionError, ConfigError, ControlError, SourceError,
 from banguard.inbox import Slot
 from banguard.jails.jail import Offender
 from banguard.jails.resolver import Resolver
-from banguard.model import Ban, ConfigReloaded
+from banguard.model import Ban, ConfigReloaded, Fact
+from banguard.sources import LogStats
 
 if TYPE_CHECKING:
     from banguard.bans.store import PastBan
@@ -73,6 +74,7 @@ class App:
         self._server = config.server
         self._overrides = dict(overrides or {})
         self._clock = clock
+        self._started_at = clock.now()
         self._log = log
         self._on_stop = on_stop
         self._structure = threading.RLock()
@@ -291,6 +293,32 @@ class App:
         """Ask the server to stop in order."""
         self._on_stop()
 
+    # ---- looking on
+
+    def now(self) -> float:
+        """Return the server's own time, in epoch seconds."""
+        return self._clock.now()
+
+    def started_at(self) -> float:
+        """Return when the server was started, in epoch seconds."""
+        return self._started_at
+
+    def logs(self) -> tuple[LogStats, ...]:
+        """Return the numbers of every log that is read."""
+        return self._pool.logs()
+
+    def action_stats(self, jail: str) -> Mapping[str, ActionStats]:
+        """Return the numbers of the jail's actions."""
+        return self._dispatcher.stats(jail)
+
+    def subscribe(self, observer: Callable[[Fact], None]) -> None:
+        """Tell *observer* of every fact from now on."""
+        self.bus.subscribe(observer)
+
+    def unsubscribe(self, observer: Callable[[Fact], None]) -> None:
+        """Tell *observer* of nothing more."""
+        self.bus.unsubscribe(observer)
+
     # ---- jails
 
     def jail_names(self) -> tuple[str, ...]:
@@ -441,10 +469,6 @@ class App:
         self._runner_with_action(jail, name)
         result = self._acting(lambda: self._dispatcher.call(jail, name, method, arguments))
         return result if isinstance(result, str | int | float | bool | None) else str(result)
-
-    def action_stats(self, jail: str) -> Mapping[str, ActionStats]:
-        """Return the numbers of the jail's actions."""
-        return self._dispatcher.stats(jail)
 
     def _runner_with_action(self, jail: str, name: str) -> JailRunner:
         runner = self._runner(jail)

@@ -13,7 +13,7 @@ from banguard.config.schema import Config, JailConfig, Problem, Severity
 from banguard.daemon.supervise import Supervised
 from banguard.errors import ConfigError, SourceError
 from banguard.model import Fact
-from banguard.sources import Source, check_source, open_source, resolve
+from banguard.sources import LogStats, Source, check_source, open_source, resolve
 from banguard.sources.screen import prefilter_for
 
 logger = logging.getLogger("banguard.jail")
@@ -48,6 +48,10 @@ class SourcePool:
                 raise
             logger.warning("[%s] %s; using polling", config.name, error)
             return "polling", self._get("polling")
+
+    def logs(self) -> tuple[LogStats, ...]:
+        """Return the numbers of every log that is read; any thread may ask."""
+        return tuple(log for source, _ in tuple(self._open.values()) for log in source.snapshot())
 
     def stop(self) -> None:
         """End all sources and their threads."""

@@ -86,6 +86,7 @@ class LogStats:
 
     *behind* is how many bytes the file holds that were not handed out yet (unknown for a journal: 0), *wait_seconds*
     how long blocks stood because a jail's inbox was full, *trouble* why it cannot be read at present (empty: it can).
+    *lines* are those read, of large blocks by an estimate from their beginning.
     """
 
     log: str
@@ -99,6 +100,7 @@ class LogStats:
     cut_lines: int = 0
     wait_seconds: float = 0.0
     trouble: str = ""
+    lines: int = 0
 
 
 class Source(Protocol):

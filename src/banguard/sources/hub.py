@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterable, Mapping
 
 from banguard.clock import Clock
 from banguard.errors import SourceError
-from banguard.model import Candidates, Cursor, SourceRotated, SourceTrouble
+from banguard.model import Candidates, Cursor, SourceMended, SourceRotated, SourceTrouble
 from banguard.sources.base import LogStats, Prefilter, PrefilterFor, Publish, Spans, Subscription
 from banguard.sources.discover import Found, discover, is_glob, matches
-from banguard.sources.lines import LineForm, line_form
+from banguard.sources.lines import LineForm, line_form, number_of_lines
 from banguard.sources.start import DateOfBytes, first_date, first_young, last_line_end
 from banguard.sources.tail import BLOCK, LINE_CAP, Block, Tail
 
@@ -93,6 +93,7 @@ class _Log:
         "cut_lines",
         "form",
         "jails",
+        "lines",
         "missing_at",
         "missing_told",
         "offset",
@@ -120,7 +121,7 @@ class _Log:
         self.active_at = 0.0
         self.blocks = self.bytes_read = self.rotations = self.truncations = self.cut_lines = 0
         self.wait_seconds = 0.0
-        self.offset = self.behind = 0
+        self.offset = self.behind = self.lines = 0
         self.jails: tuple[str, ...] = ()
 
     def reader(self, jail: str) -> _Reader | None:
@@ -293,6 +294,7 @@ class Hub:
             return self._trouble(log, error, now)
         if log.trouble:
             logger.info("%s can be read again", log.path)
+            self._publish(SourceMended(self._clock.now(), log.path))
             log.trouble = ""
         log.retry = log.retry_at = 0.0
         return due
@@ -363,6 +365,7 @@ class Hub:
         if not all(stream.tail.missing for stream in log.streams):
             if log.missing_told:
                 logger.info("%s is there now", log.path)
+                self._publish(SourceMended(self._clock.now(), log.path))
             log.missing_at, log.missing_told = None, False
             return None
         if log.missing_told:
@@ -543,6 +546,7 @@ class Hub:
         self.blocks += 1
         log.blocks += 1
         log.bytes_read += block.size
+        log.lines += number_of_lines(block.data)
         if block.cut:
             if not log.cut_lines:
                 logger.warning(
@@ -585,7 +589,8 @@ class Hub:
                 log.truncations,
                 log.cut_lines,
                 log.wait_seconds,
-                log.trouble,
+                log.trouble or ("it does not exist" if log.missing_told else ""),
+                log.lines,
             )
             for log in tuple(self._logs.values())
         )

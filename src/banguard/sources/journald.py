@@ -22,7 +22,7 @@ from typing import Protocol, cast
 from banguard.clock import Clock
 from banguard.errors import SourceError
 from banguard.message import tell
-from banguard.model import Candidates, Cursor, SourceTrouble
+from banguard.model import Candidates, Cursor, SourceMended, SourceTrouble
 from banguard.sources.base import LogStats, PrefilterFor, Publish, Subscription
 from banguard.sources.front import Front
 
@@ -258,7 +258,7 @@ class _Follower:
         self.retry = 0.0
         self.due: float | None = 0.0
         self.refused_at: float | None = None
-        self.blocks = 0
+        self.blocks = self.lines = 0
         self.wait_seconds = 0.0
         self._seeking: Cursor | None = None
         self._not_before = 0
@@ -414,6 +414,7 @@ class JournalSource:
                 blocks=follower.blocks,
                 wait_seconds=follower.wait_seconds,
                 trouble=follower.trouble,
+                lines=follower.lines,
             )
             for follower in tuple(self._followers)
         )
@@ -491,6 +492,7 @@ class JournalSource:
             return self._trouble(follower, error, now)
         if follower.trouble:
             logger.info("The journal can be read again")
+            self._publish(SourceMended(self._clock.now(), JOURNAL))
             follower.trouble, follower.retry = "", 0.0
         return due
 
@@ -536,6 +538,7 @@ class JournalSource:
         follower.batch = None
         follower.position = batch.cursor
         follower.blocks += 1
+        follower.lines += len(batch.times)
         if not follower.readers:
             follower.close()
             self._followers.remove(follower)

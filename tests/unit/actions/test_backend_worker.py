@@ -8,7 +8,7 @@ from banguard.actions.backend_worker import BackendWorker
 from banguard.actions.base import FullError, TooLargeError, UnavailableError
 from banguard.actions.null import NullAction
 from banguard.errors import ActionError
-from banguard.model import ActionFailed, Ban, BanChange, Change
+from banguard.model import ActionFailed, Ban, BanChange, Change, FirewallLost, FirewallMended
 
 
 class Backend(NullAction):
@@ -203,7 +203,21 @@ def test_a_refused_batch_leads_to_a_check_and_a_rebuild(machine):
     machine.go()
     assert [("apply", 2), ("check", 0), ("rebuild", 3)] == machine.backend.take_log()
     assert ({}, 0) == (machine.stats().failed, machine.stats().errors)
-    assert [] == machine.facts
+    now = machine.clock.now()
+    assert [FirewallLost(now, "null", ("sshd",)), FirewallMended(now, "null", ("sshd",))] == machine.facts
+
+
+def test_a_firewall_that_cannot_be_reached_is_told_once(machine):
+    """It is lost with the first failure and mended with the first success, however many attempts lie between."""
+    machine.join()
+    machine.go()
+    machine.backend.errors = {"apply": [UnavailableError("no")], "rebuild": [UnavailableError("no")] * 3}
+    machine.put("192.0.2.1")
+    for _ in range(6):
+        machine.go()
+        machine.clock.advance(100)
+    told = [type(fact).__name__ for fact in machine.facts if not isinstance(fact, ActionFailed)]
+    assert ["FirewallLost", "FirewallMended"] == told
 
 
 def test_one_bad_element_does_not_hold_up_the_others(machine):
@@ -340,7 +354,9 @@ def test_leaving_that_fails_is_reported_and_the_rest_is_built_anew(machine):
     machine.backend.errors = {"leave": [ActionError("no")]}
     machine.worker.leave_member("sshd/nft")
     assert 1.0 == machine.go()
-    assert [("sshd", "nft", "no")] == [(fact.jail, fact.action, fact.message) for fact in machine.facts]
+    assert [("sshd", "nft", "no")] == [
+        (fact.jail, fact.action, fact.message) for fact in machine.facts if isinstance(fact, ActionFailed)
+    ]
     machine.clock.advance(1.0)
     machine.go()
     assert {"web/nft": {"192.0.2.1"}} == machine.held

@@ -8,9 +8,11 @@ import pytest
 
 from banguard import __version__
 from banguard.cli.client import main, parse
+from banguard.config.schema import ActionConfig
+from banguard.control.commands import TABLE
 from banguard.control.protocol import Reply
 from banguard.errors import ControlError
-from support.memory_server import MemoryServer, serving
+from support.memory_server import NOW, MemoryServer, serving
 
 
 @pytest.fixture
@@ -133,6 +135,79 @@ def test_refusals_have_their_status(client, status, text, words):
     found, out, err = client(*words)
     assert (status, f"{text}\n") == (found, out)
     assert err.startswith("NOK: (")
+
+
+@pytest.mark.parametrize("option", ["--json", "--jsonl"])
+@pytest.mark.parametrize("phrase", sorted(row.phrase for row in TABLE.values()))
+def test_every_command_speaks_json(client, api, phrase, option):
+    """Whatever is asked, well or badly, standard output holds JSON objects alone, one a line; errors are `error`."""
+    api.with_jail("acts", actions=(ActionConfig("act", "act"),))
+    api.put_ban("sshd", "192.0.2.77")
+    words = [{"<jail>": "sshd", "<option>": "maxretry"}.get(word, word) for word in phrase.split()]
+    for more in ([], ["1"], ["acts", "act"], ["nope", "x", "y"]):
+        if words[0] in ("start", "stop", "restart", "sleep") or (words == ["watch"] and more != ["nope", "x", "y"]):
+            more = ["--no-such-option", "1", "1"]
+        status, out, err = client(option, *words, *more)
+        objects = [json.loads(line) for line in out.splitlines()]
+        assert all(isinstance(one, dict) for one in objects)
+        assert objects or option == "--jsonl"
+        assert "" == err
+        refused = any("error" in one for one in objects)
+        assert (status > 1) <= refused <= (status != 0)  # 1 is also the answer no
+
+
+@pytest.mark.parametrize("option", ["--json", "--jsonl"])
+@pytest.mark.parametrize(
+    "words", [["help"], ["-V"], ["--version"], ["--str2sec", "1h"], ["--str2sec", "x"], ["-x", "-y"]]
+)
+def test_what_the_client_does_itself_speaks_json(client, option, words):
+    """Help, versions and mistakes too."""
+    status, out, err = client(option, *words)
+    objects = [json.loads(line) for line in out.splitlines()]
+    assert objects
+    assert ("", status != 0) == (err, "error" in objects[0])
+
+
+@pytest.mark.parametrize(
+    ("expected", "words"),
+    [
+        ([{"jail": "sshd"}, {"jail": "web"}], ["status"]),
+        ([{"jail": "sshd", "banned": ["192.0.2.77"]}, {"jail": "web", "banned": []}], ["banned"]),
+        ([{"value": "192.0.2.77"}], ["get", "sshd", "banned"]),
+        ([{"value": "pong"}], ["ping"]),
+        ([{"error": "Sorry but the jail 'nope' does not exist"}], ["status", "nope"]),
+        ([], ["banned", "--jail", "web"]),
+    ],
+)
+def test_lists_are_lines_with_jsonl(client, api, expected, words):
+    """One object for each thing, so that other programs can go through them."""
+    api.put_ban("sshd", "192.0.2.77")
+    assert expected == [json.loads(line) for line in client("--jsonl", *words)[1].splitlines()]
+
+
+def test_banned_stays_as_scripts_know_it(client, api):
+    """The plain command and the one with ids are as ever; any option makes the table."""
+    api.put_ban("sshd", "192.0.2.77", since=NOW, until=NOW + 600)
+    assert "[{'sshd': ['192.0.2.77']}, {'web': []}]\n" == client("banned")[1]
+    assert "[['sshd']]\n" == client("banned", "192.0.2.77")[1]
+    head, row = client("banned", "--jail", "sshd")[1].splitlines()
+    assert ["ADDRESS", "JAIL", "PORTS"] == head.split()[:3]
+    assert ["192.0.2.77", "sshd", "-"] == row.split()[:3]
+    assert (1, 2) == (client("banned", "--jail", "nope")[0], client("banned", "--sort", "nope")[0])
+
+
+def test_colours_when_asked_for(client, api):
+    """Output that is no terminal is plain unless colours are wanted; the option may stand behind the command."""
+    api.put_ban("sshd", "192.0.2.77")
+    assert "\x1b" not in client("status", "sshd")[1]
+    assert "\x1b[36m192.0.2.77\x1b[0m" in client("status", "sshd", "--color=always")[1]
+    assert "\x1b[32myes\x1b[0m" in client("--color", "always", "banned", "--table")[1]
+    assert 2 == client("--color", "sometimes", "status")[0]
+
+
+def test_options_behind_free_text_are_text(client, api):
+    """`set`, `echo` and the like take any words."""
+    assert "a --color never --no-pager\n" == client("echo", "a", "--color", "never", "--no-pager")[1]
 
 
 @pytest.mark.parametrize(

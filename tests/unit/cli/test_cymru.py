@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from banguard.cli.cymru import Resolver, UnknownName, add_origins, nameservers, origins
+from banguard.cli.cymru import Resolver, UnknownName, add_origins, nameservers, origin, origins
 from banguard.control.protocol import Reply
 
 ANSWERS = {
@@ -142,3 +142,16 @@ def test_silent_name_servers_are_given_up():
             resolver.texts("x.example")
     server.close()
     assert 3 == len(server.questions)
+
+
+def test_a_network_belongs_where_its_first_address_does():
+    """One host at a time is asked about for a table of bans."""
+    asked = []
+
+    def lookup(name):
+        asked.append(name)
+        return ["64500 | 192.0.2.0/24 | ZZ | test | 2000-01-01"]
+
+    assert ("64500", "ZZ", "test") == origin("192.0.2.0/24", lookup)
+    assert ["0.2.0.192.origin.asn.cymru.com"] == asked
+    assert ("unknown", "unknown", "unknown") == origin("alice", lookup)

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from banguard.cli.render import as_json, as_text, clean, problems, word
+from banguard.cli.render import as_json, as_jsonl, as_text, clean, not_enforced, problems, word
 from banguard.control.protocol import Reply
 
 NOW = 1_800_000_000
@@ -356,3 +356,34 @@ def test_a_history_says_how_each_ban_ended():
     assert "by hand" in text[3]
     assert "with 192.0.2.0/24 for ever" in text[4]
     assert "No ban of 192.0.2.9" in as_text(Reply({"id": "192.0.2.9", "bans": []}, "history"))
+
+
+@pytest.mark.parametrize(
+    ("expected", "reply"),
+    [
+        ([{"jail": "a"}, {"jail": "b"}], Reply({"jails": ["a", "b"]}, "status")),
+        ([{"jail": "a", "backend": "x"}], Reply({"jails": [{"jail": "a", "backend": "x"}]}, "stats")),
+        ([{"value": 1}, {"a": 2}], Reply([1, {"a": 2}])),
+        ([{"id": "x"}], Reply({"banned": ["x"], "separator": " "}, "ban_ids")),
+        ([{"value": "x"}], Reply("x")),
+        ([{"error": "no"}], Reply(error="no", status=1)),
+        ([], Reply({"bans": []}, "ban_table")),
+    ],
+)
+def test_jsonl_is_one_object_for_each_thing(expected, reply):
+    """A list becomes lines, all else is one line."""
+    text = as_jsonl(reply)
+    assert expected == [json.loads(line) for line in text.splitlines()]
+
+
+def test_json_holds_no_control_character():
+    """Not even DEL, which JSON would let through."""
+    assert as_json(Reply("\x7f\x1b\x9b\u202e")).isprintable()
+
+
+def test_who_is_not_enforced_is_known():
+    """In the status of one jail and of all."""
+    status = {"actions": {"banned": [{"id": "a", "enforced": False}, {"id": "b", "enforced": True}]}}
+    assert frozenset("a") == not_enforced(Reply(status, "status_jail_basic"))
+    assert frozenset("a") == not_enforced(Reply({"jails": [status]}, "status_all_basic"))
+    assert frozenset() == not_enforced(Reply(error="x", status=1))

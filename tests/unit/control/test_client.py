@@ -7,6 +7,7 @@ import pytest
 from banguard.clock import SystemClock
 from banguard.control.client import Connection, ask
 from banguard.errors import ControlError
+from banguard.model import SourceRotated
 from support.memory_server import MemoryServer, serving
 
 MONOTONIC = SystemClock().monotonic
@@ -118,3 +119,16 @@ def test_the_end_of_the_server_is_seen(path):
         assert not connection.wait_for_end(0.01)
     assert connection.wait_for_end(5)
     connection.close()
+
+
+def test_what_goes_on_is_followed_to_its_end(path):
+    """The first reply as for any command, then the others as they come."""
+    api = MemoryServer()
+    with serving(api, path) as server, Connection(str(path), MONOTONIC) as connection:
+        replies = connection.follow(["watch"])
+        assert "watching" == next(replies).value["event"]
+        api.bus.publish(SourceRotated(1.0, "/a"))
+        assert {"event": "log_rotated", "at": 1, "log": "/a"} == next(replies).value
+        threading.Thread(target=server.close).start()
+        assert [{"event": "stopped"}] == [reply.value for reply in replies]
+        server.close = lambda grace: None

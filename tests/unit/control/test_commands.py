@@ -233,3 +233,25 @@ def test_without_a_database_its_limits_are_unknown(run):
 def test_the_table_is_complete_once_commands_is_loaded():
     """Loading this one module is enough to have every command."""
     assert {"commands_bans", "commands_jail"} <= set(commands.__all__)
+
+
+def test_watching_begins_when_somebody_reads(run, api):
+    """The command alone subscribes to nothing: within a stream of commands nobody would ever end it."""
+    reply = run("watch", "sshd")
+    assert () == api.bus._observers
+    source = reply.open()
+    assert 1 == len(api.bus._observers)
+    source.close()
+    assert () == api.bus._observers
+    with pytest.raises(ControlError, match="does not exist"):
+        run("watch", "nope")
+
+
+def test_the_overview_tells_the_newest_bans_first(run, api):
+    """With all jails, all logs, and how long the server runs."""
+    for number in range(60):
+        api.put_ban("sshd", f"192.0.2.{number}", since=1000.0 + number, until=5000.0 - number)
+    value = run("overview").value
+    assert [f"192.0.2.{number}" for number in range(59, 9, -1)] == [ban["id"] for ban in value["newest"]]
+    assert {"version", "now", "started", "jails", "logs", "newest"} == set(value)
+    assert "sshd" in [jail["jail"] for jail in value["jails"]]

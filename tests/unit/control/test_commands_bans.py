@@ -4,6 +4,7 @@ import pytest
 
 from banguard.control.commands import Context, execute
 from banguard.errors import ControlError
+from banguard.model import Origin
 from support.memory_server import NOW, MemoryServer
 
 
@@ -195,3 +196,49 @@ def test_what_is_no_list_of_bans_is_refused(run, api, text):
     with pytest.raises(ControlError):
         run("set", "sshd", "takebans", text)
     assert hosts(api) == before
+
+
+def rows(reply):
+    assert "ban_table" == reply.kind
+    return [(row["jail"], row["id"]) for row in reply.value["bans"]]
+
+
+@pytest.mark.parametrize(
+    ("expected", "words"),
+    [
+        ([("sshd", "192.0.2.1"), ("sshd", "alice"), ("web", "192.0.2.0/24"), ("web", "2001:db8::1")], []),
+        ([("web", "192.0.2.0/24"), ("web", "2001:db8::1")], ["--jail", "web"]),
+        ([("sshd", "192.0.2.1"), ("web", "192.0.2.0/24")], ["192.0.2.1"]),
+        ([("web", "192.0.2.0/24")], ["192.0.2.7"]),
+        ([("web", "2001:db8::1")], ["2001:db8::/32"]),
+        ([("sshd", "alice")], ["alice", "--jail", "sshd"]),
+        ([], ["10.0.0.1"]),
+    ],
+)
+def test_the_table_has_a_row_for_each_ban(run, api, expected, words):
+    """Those of the given jails; of the given ids, of what lies in them, and of what they lie in."""
+    for jail, host in (("sshd", "192.0.2.1"), ("sshd", "alice"), ("web", "192.0.2.0/24"), ("web", "2001:db8::1")):
+        api.put_ban(jail, host)
+    assert expected == rows(run("banned", "--table", *words))
+
+
+def test_a_row_says_all_there_is(run, api):
+    """Times in epoch seconds; null for ever."""
+    api.put_ban("sshd", "192.0.2.1", since=1.5, until=None, count=2, failures=5, origin=Origin.MANUAL, enforced=False)
+    reply = run("banned", "--table")
+    assert {
+        "now": NOW,
+        "bans": [
+            {
+                "id": "192.0.2.1", "since": 1.5, "until": None, "count": 2, "failures": 5, "enforced": False,
+                "jail": "sshd", "ports": "", "origin": "manual",
+            }
+        ],
+    } == reply.value  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [["--jail", "nope"], ["--nonsense"], ["--jail"]])
+def test_a_table_of_nonsense_is_refused(run, words):
+    """A jail that is not there, and words that are no ids."""
+    with pytest.raises(ControlError):
+        run("banned", "--table", *words)

@@ -1,6 +1,7 @@
 import pytest
 
-from banguard.config.schema import FilterConfig, JailConfig
+from banguard.actions import ActionStats
+from banguard.config.schema import ActionConfig, FilterConfig, JailConfig
 from banguard.control.api import ActiveBan, JailView
 from banguard.control.values import (
     BannedSet,
@@ -10,16 +11,20 @@ from banguard.control.values import (
     hosts_of,
     journal_matches,
     json_of,
+    log_data,
     mapping_of,
     match_groups,
     number,
     option_of,
+    overview_data,
+    ports_of,
     seconds_of,
     status_data,
     whole,
 )
 from banguard.errors import ControlError
 from banguard.model import Ban, JailStats
+from banguard.sources import LogStats
 from support.memory_server import MemoryServer
 
 
@@ -185,3 +190,56 @@ def test_the_status_of_a_jail_that_observes_shows_whom_it_would_ban():
     view = JailView(JailConfig("a", observe=True), "polling", JailStats(), observed=(Ban("a", "192.0.2.1", 1.0, 2.0),))
     assert ["192.0.2.1"] == [ban["id"] for ban in status_data(view)["actions"]["observed"]]
     assert "observed" not in status_data(JailView(JailConfig("a"), "polling", JailStats()))["actions"]
+
+
+@pytest.mark.parametrize(
+    ("expected", "properties"),
+    [
+        ("tcp/ssh,http", {"port": "ssh, http", "protocol": "tcp"}),
+        ("tcp,udp/all", {"port": "0:65535", "protocol": "tcp, udp"}),
+        ("tcp/all", {"port": "ssh", "protocol": "tcp", "type": "allports"}),
+        ("22", {"port": "22"}),
+        ("all", {}),
+    ],
+)
+def test_ports_are_those_of_the_actions_that_block(expected, properties):
+    """As the action has them; all where none is named; notifications close none."""
+    config = JailConfig("j", actions=(ActionConfig("nft", "nft", properties=properties), ActionConfig("mail", "mail")))
+    stats = {"nft": ActionStats("nft", enforces=True), "mail": ActionStats("mail", enforces=False)}
+    assert expected == ports_of(config, stats)
+    assert "" == ports_of(config, {})
+
+
+def test_the_overview_of_a_jail_has_what_top_shows():
+    """Numbers, state, actions, and how many bans are not in force."""
+    bans = tuple(ActiveBan(Ban("j", host, 1.0, None), enforced=host == "a") for host in "abc")
+    view = JailView(
+        JailConfig("j"), "polling", JailStats(1, 2, 3, 4, 5, 6, 0.25), bans=bans, total_banned=9, problem="p"
+    )
+    action = ActionStats("nft", enforces=True, applied=frozenset("a"), waiting=2, done=1, errors=3, last_error="no")
+    assert {
+        "jail": "j",
+        "backend": "polling",
+        "filter": {"currently_failed": 1, "total_failed": 2},
+        "actions": {"currently_banned": 3, "total_banned": 9},
+        "started": True,
+        "idle": False,
+        "problem": "p",
+        "matched": 4,
+        "ignored": 5,
+        "errors": 6,
+        "waited": 0.25,
+        "not_enforced": 2,
+        "enforces": True,
+        "action_stats": [
+            {"name": "nft", "enforces": True, "held": 1, "waiting": 2, "done": 1, "errors": 3, "problem": "no"}
+        ],
+    } == overview_data(view, {"nft": action})
+
+
+def test_a_log_is_told_with_its_numbers():
+    """What is read, what is not yet, what is wrong."""
+    log = LogStats("/a", ("j",), bytes_read=10, behind=2, rotations=1, trouble="no", lines=3)
+    assert {
+        "log": "/a", "jails": ["j"], "lines": 3, "bytes": 10, "behind": 2, "rotations": 1, "problem": "no",
+    } == log_data(log)  # fmt: skip

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from banguard.sources.lines import CUT_MARK, line_form
+from banguard.sources.lines import CUT_MARK, line_form, number_of_lines
 
 WIDE = ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be", "cp037"]
 
@@ -123,3 +123,18 @@ def test_nul_prefix_counts_whole_characters():
     """A NUL byte that is half a character is no hole."""
     assert 2 == line_form("utf-8").nul_prefix(b"\0\0a")
     assert 2 == line_form("utf-16-be").nul_prefix(b"\0\0\0a")
+
+
+@pytest.mark.parametrize(
+    ("expected", "data"),
+    [
+        (0, b""),
+        (2, b"a\nb\n"),
+        (1000, b"abc\n" * 1000),
+        (65536, b"abc\n" * 65536),
+        (1, b"x" * 100_000 + b"\n"),
+    ],
+)
+def test_lines_are_counted_about(expected, data):
+    """Small blocks exactly, large ones by their beginning; one that has bytes has a line."""
+    assert expected == number_of_lines(data)
