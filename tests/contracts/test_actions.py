@@ -15,7 +15,7 @@ import time
 import pytest
 
 from banguard import run
-from banguard.actions.base import NATIVE_ACTIONS, Step, TellsSenders, native_action
+from banguard.actions.base import NATIVE_ACTIONS, Step, TellsHeld, TellsSenders, native_action
 from banguard.actions.nftables import NftablesAction as NATIVE_NFT
 from banguard.actions.senders import WATCH
 from banguard.errors import ActionError
@@ -507,3 +507,16 @@ def test_a_full_memory_of_senders_opens_no_door():
         )
     finally:
         firewall.close()
+
+
+def test_the_firewall_says_of_single_addresses_whether_it_holds_them(firewall):
+    """As a look into it does; what was taken away behind our back is not held."""
+    made = firewall.made
+    if not isinstance(made, TellsHeld):
+        pytest.skip("it cannot be asked")
+    join(firewall, *HOSTS)
+    assert HOSTS == {host for host in (*HOSTS, "192.0.2.9") if made.held("sshd/nft", host)}
+    made.apply([step("192.0.2.1", old=ban("192.0.2.1"))], time.time())
+    assert not made.held("sshd/nft", "192.0.2.1")
+    assert not made.held("gone/nft", "198.51.100.0/24")
+    assert {"null"} == {name for name in KINDS if not hasattr(native_action(name), "held")}

@@ -160,6 +160,10 @@ class MemoryServer:
         names = self.jails if jail is None else [jail]
         return tuple(explain_configured(self._jail(name), line, clock) for name in names)
 
+    def why(self, host, watch):
+        banned = [{"jail": name, "id": host} for name, bans in self.bans.items() if host in bans]
+        return {"host": host, "now": NOW, "bans": banned, "notes": [], "protected": False, "over": None}
+
     def past(self, host):
         return [PastBan(active.ban) for bans in self.bans.values() for key, active in bans.items() if key == host]
 

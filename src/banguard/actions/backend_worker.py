@@ -14,6 +14,7 @@ from banguard.actions.base import (
     FullError,
     Heard,
     Step,
+    TellsHeld,
     TellsSenders,
     TooLargeError,
     UnavailableError,
@@ -95,6 +96,7 @@ class BackendWorker(Worker):
             self._look_every = min(check_every, backend.look_every)
             self._next_check = clock.monotonic() + check_every
             self._next_look = clock.monotonic() + self._look_every
+        self._lost_at = 0.0
         self._losses = 0  # how often in a row a check found that something was lost, right after it was built
         self._broken = 0  # failed attempts in a row to build; 0: the backend stands
         self._not_before = 0.0
@@ -186,6 +188,7 @@ class BackendWorker(Worker):
                 done=entry.done,
                 errors=entry.errors,
                 last_error=entry.last_error or next(iter(failed.values()), ""),
+                lost_at=self._lost_at,
             )
 
     def holds(self, member: str, ban: Ban) -> bool:
@@ -193,6 +196,24 @@ class BackendWorker(Worker):
         with self._lock:
             entry = self._members.get(member)
             return entry is not None and entry.state.holds(ban)
+
+    def ask_held(self, member: str, ban: Ban, timeout: float) -> bool | None:
+        """
+        Ask the firewall itself whether it keeps *ban* out; None when it cannot be asked for one.
+
+        Blocks, at most *timeout* seconds; ActionError when it does not say. What turns out to be lost is built anew.
+        """
+        backend = self._backend
+        if not isinstance(backend, TellsHeld):
+            return None
+
+        def look() -> bool:
+            held = backend.held(member, ban.address)
+            if not held and self.holds(member, ban) and not self._broken:
+                self._lost()
+            return held
+
+        return bool(self.ask(look, timeout))
 
     # ---- in the worker's thread
 
@@ -362,6 +383,7 @@ class BackendWorker(Worker):
     def _lost(self) -> None:
         """Plan to build anew at once what the firewall lost."""
         self._losses += 1
+        self._lost_at = self._clock.now()
         if self._losses <= _TOLD_LOSSES:
             logger.warning(
                 "The firewall lost the rules of %s (%s); building them anew", self.name, ", ".join(self._jails())

@@ -111,6 +111,7 @@ class ActionStats:
     *enforces* tells actions that block (or hold any state) from notifications. *applied* are the hosts whose ban the
     action holds, *failed* those it could not be told of, with the reason. *waiting* counts the changes not yet carried
     out, *done* those that were, *errors* the failed attempts. *last_error* is empty when nothing is wrong at present.
+    *lost_at* is when the firewall was last found without what it should hold (epoch seconds), 0 when it never was.
     """
 
     name: str
@@ -121,6 +122,24 @@ class ActionStats:
     done: int = 0
     errors: int = 0
     last_error: str = ""
+    lost_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """
+    What is known of one ban in one action that blocks.
+
+    *believed*: the action was told of it, and nothing failed. *held* is what the firewall itself said just now, None
+    when it cannot be asked, or did not answer, as *error* says. *lost_at* as in `ActionStats`.
+    """
+
+    action: str
+    believed: bool
+    held: bool | None
+    error: str = ""
+    lost_at: float = 0.0
+    waiting: int = 0
 
 
 class History(Protocol):
@@ -203,6 +222,15 @@ class FirewallAction(Protocol):
 
     def forget(self, member: str) -> None:
         """Drop the member from memory and leave the firewall as it is (bans are to outlive the server)."""
+        ...
+
+
+@runtime_checkable
+class TellsHeld(Protocol):
+    """What a firewall action can do besides, where the firewall can be asked for a single address."""
+
+    def held(self, member: str, key: str) -> bool:
+        """Ask the firewall itself whether it keeps *key*, a ban of *member*, out; ActionError when it does not say."""
         ...
 
 

@@ -16,6 +16,7 @@ from banguard.actions.base import (
     FirewallAction,
     Heard,
     History,
+    Hold,
     JailAction,
     JailNumbers,
     ReverseLookup,
@@ -259,6 +260,22 @@ class Dispatcher:
         """Tell whether every action of the jail that blocks holds *ban*; False when the jail has none that blocks."""
         blocking = [route for route in self._routes.get(ban.jail, ()) if route.enforces]
         return bool(blocking) and all(route.holds(ban) for route in blocking)
+
+    def holds(self, ban: Ban, timeout: float) -> tuple[Hold, ...]:
+        """Ask the actions of the jail that block whether they hold *ban*; waits for each, at most *timeout* seconds."""
+        found = []
+        for route in self._routes.get(ban.jail, ()):
+            if not route.enforces:
+                continue
+            stats, believed = route.stats(), route.holds(ban)
+            held, error = None, stats.failed.get(ban.host, "") or stats.last_error
+            if isinstance(route, _NativeRoute):
+                try:
+                    held = route.worker.ask_held(route.member, ban, timeout)
+                except ActionError as trouble:
+                    error = error or str(trouble)
+            found.append(Hold(route.config.name, believed, held, error, stats.lost_at, stats.waiting))
+        return tuple(found)
 
     # ---- single actions
 

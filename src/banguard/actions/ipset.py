@@ -156,6 +156,14 @@ class IpsetAction:
                     counts["0.0.0.0/0" if address in _HALVES else address] = int(packets)
         return dict.fromkeys(self._counters.moved(member, counts), now)
 
+    def held(self, member: str, key: str) -> bool:
+        """Ask the kernel for the member of the set, and for the rules that ask it."""
+        spec = self._chains.specs.get(member)
+        if spec is None:
+            return False
+        first = "0.0.0.0/1" if key == "0.0.0.0/0" else key
+        return self._call(["ipset", "test", _set_of(spec, checked(key)), first]).succeeded and self._chains.stand()
+
     def changed(self) -> bool:
         """Tell whether somebody else may have changed the rules, or destroyed a set."""
         return self._chains.tables.changed() or not self._sets_stand()

@@ -115,6 +115,14 @@ class IptablesAction:
                 counts[netaddr.canonical(source) or source] = int(packets)
         return dict.fromkeys(self._counters.moved(member, counts), now)
 
+    def held(self, member: str, key: str) -> bool:
+        """Ask the kernel for the rule, and for the way there."""
+        spec = self._chains.specs.get(member)
+        family = netaddr.family(checked(key)) or 4
+        if spec is None or family not in self._chains.tables.families:
+            return False
+        return self._chains.tables.has_rule(family, f"{spec.chain} {_rule(key, spec, family)}") and self._chains.stand()
+
     def changed(self) -> bool:
         """Tell whether somebody else may have changed the tables."""
         return self._chains.tables.changed()

@@ -282,6 +282,21 @@ class NftablesAction:
             script += self._structure(entry.spec) + self._contents(entry, bans.get(member, ()), now)
         self._commit(script)
 
+    def held(self, member: str, key: str) -> bool:
+        """Ask the kernel for the element, and for the rules that look at its set."""
+        entry = self._members.get(member)
+        if entry is None:
+            return False
+        kind = "net" if "/" in key else "addr"
+        name = f"{kind}{netaddr.family(_checked(key))}-{entry.spec.name}"
+        first = f"{_halves(key)[0]}"
+        result = self._run(["nft", "get", "element", *self._table.split(), name, f"{{ {first} }}"], timeout=TIMEOUT)
+        if result.succeeded:
+            return self.check()
+        if b"No such file" in result.stderr or b"does not exist" in result.stderr:
+            return False
+        raise _error(result)
+
     def changed(self) -> bool:
         """Tell whether anybody changed the rules of the kernel since our own last change, as far as known."""
         return self._left is None or self._generation() != self._left

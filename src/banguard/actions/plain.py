@@ -136,6 +136,12 @@ class PlainFirewall(Generic[T]):
                 self._lists.remove(spec, sorted(gone))
             self._make(spec, {}, now)
 
+    def held(self, member: str, key: str) -> bool:
+        """Look for *key* in what the list holds."""
+        spec = self._specs.get(member)
+        held = None if spec is None else self._lists.held(spec)
+        return held is not None and checked(key) in held
+
     def changed(self) -> bool:
         """Tell whether somebody else may have changed anything."""
         return self._lists.changed()

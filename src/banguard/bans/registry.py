@@ -48,6 +48,9 @@ NOTICE = 25
 COMMIT_EVERY = 0.5
 """Seconds that positions and failure counts alone may wait to be written."""
 
+LATE = 2.0
+"""Seconds after its last failure in which a banned host may fail on: what was on its way, in log and firewall."""
+
 _RETRY_EVERY = 5.0
 _PURGE_EVERY = 3600.0
 _FIRST_PURGE_AFTER = 60.0
@@ -96,14 +99,16 @@ class JailBans:
     """
     The bans of one jail at one moment.
 
-    *bans* are ordered by their end, those for ever last, equal ends by host. *total* counts the bans since the jail was
-    attached, restored ones included. *observed* are the bans that there would be, were the jail not to observe only, in
-    the order in which they would have begun.
+    *bans* are ordered by their end, those for ever last, equal ends by host. *total* counts the bans since the jail
+    was attached, restored ones included. *again* tells of hosts that had enough failures for another ban while they
+    were banned: how many failures, the last at (epoch seconds). *observed* are the bans that there would be, were
+    the jail not to observe only, in the order in which they would have begun.
     """
 
     bans: tuple[Ban, ...] = ()
     total: int = 0
     observed: tuple[Ban, ...] = ()
+    again: Mapping[str, tuple[int, float]] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +272,7 @@ class _Jail:
     """
 
     __slots__ = (
+        "again",
         "bans",
         "dirty",
         "heard",
@@ -289,6 +295,7 @@ class _Jail:
         self.times = times
         self.ignored = ignored
         self.observed: dict[str, Ban] = {}
+        self.again: dict[str, tuple[int, float]] = {}
         self.go_as_far_as(reach)
         self.bans: dict[str, Ban] = {}
         self.lengths: dict[str, Length] = {}
@@ -554,6 +561,9 @@ class Registry:
             for decision in report.decisions:
                 ban = jail.bans.get(decision.host)
                 if ban is not None:
+                    if decision.at > ban.since + LATE:
+                        jail.again[ban.host] = (jail.again.get(ban.host, (0, 0.0))[0] + decision.failures, decision.at)
+                        jail.dirty = True
                     longer = self._extend(jail, ban, decision.at, jail.times.at_least(jail.times.first))
                     outcome.append(_Again(ban, decision.at, longer))
                     continue
@@ -935,6 +945,7 @@ class Registry:
 
     def _end(self, jail: _Jail, host: str, reason: str) -> None:
         ban = jail.take(host)
+        jail.again.pop(host, None)
         self._expiry.discard((jail.name, host))
         now = self._clock.now()
         self._waiting.end(jail.name, host)
@@ -1176,7 +1187,8 @@ class Registry:
         for name, jail in self._jails.items():
             view = self._snapshot.get(name)
             if view is None or jail.dirty:
-                view = JailBans(tuple(jail.ordered), jail.total, tuple(jail.observed.values()))
+                again = MappingProxyType(dict(jail.again))
+                view = JailBans(tuple(jail.ordered), jail.total, tuple(jail.observed.values()), again)
                 jail.dirty = False
             views[name] = view
         self._snapshot = MappingProxyType(views)

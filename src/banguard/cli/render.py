@@ -354,6 +354,12 @@ def _history(value: object) -> str:
     return "\n".join(lines)
 
 
+def _why(value: object) -> str:
+    from banguard.cli import reasons  # noqa: PLC0415  only when asked
+
+    return "\n".join(reasons.told(_dict(value)))
+
+
 def _imported(value: object) -> str:
     rows = [
         f"{word(jail)}: {_dict(counts).get('in_force')} of {_dict(counts).get('found')} bans are in force"
@@ -372,6 +378,7 @@ _KINDS: Mapping[str, Callable[[object], str]] = {
     "ban_ids": _ban_ids,
     "bans_with_time": _bans_with_time,
     "history": _history,
+    "why": _why,
     "imported": _imported,
     "stopping": lambda _: "Shutdown successful",
     "reloaded": lambda _: "OK",

@@ -211,6 +211,14 @@ class ServerApi(Protocol):
         """
         ...
 
+    def why(self, host: str, watch: float) -> Mapping[str, JsonValue]:
+        """
+        Return why *host* is banned or not, and whether the ban keeps it out.
+
+        Blocks: the firewall is asked, and packets of a banned host are watched for *watch* seconds.
+        """
+        ...
+
     def past(self, host: str) -> Sequence[PastBan]:
         """Return the bans of *host*, and of networks that it is in, as far as they are remembered; newest first."""
         ...

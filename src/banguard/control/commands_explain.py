@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from banguard.control.api import ActiveBan, JsonValue
-from banguard.control.protocol import Reply
+from banguard.control.protocol import USAGE, Reply
 from banguard.control.table import BANS, BASIC, Context, command
-from banguard.control.values import all_jails, ban_data, host_of, number
+from banguard.control.values import all_jails, ban_data, host_of, number, seconds_of
+from banguard.errors import ControlError
+
+WATCH_SECONDS = 2.0
+"""How long packets of a banned address are watched for when nobody says."""
 
 
 @command(
@@ -48,3 +52,25 @@ def history(context: Context, word: str) -> Reply:
             }
         )
     return Reply({"id": host, "bans": bans}, "history")
+
+
+@command(
+    BANS,
+    "why",
+    "[--watch <seconds>] <id>",
+    "Show why an address is banned or not: lines, rule, counts, whether the firewall holds it, whether it still comes "
+    "(its packets are watched for 2 or <seconds>), and if so the likely cause and what helps.",
+)
+def why(context: Context, *words: str) -> Reply:
+    """Show why a host is banned or not."""
+    rest = list(words)
+    watch = WATCH_SECONDS
+    if "--watch" in rest:
+        at = rest.index("--watch")
+        if at + 1 >= len(rest):
+            raise ControlError("--watch takes a number of seconds", status=USAGE)
+        watch = seconds_of(rest[at + 1])
+        del rest[at : at + 2]
+    if len(rest) != 1:
+        raise ControlError("why takes one address", status=USAGE)
+    return Reply(context.api.why(host_of(rest[0]), watch), "why")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from banguard import __version__
@@ -337,6 +337,21 @@ class App:
         """Return how jails would treat *line*, see `ServerApi`."""
         runners = list(self._jails.values()) if jail is None else [self._runner(jail)]
         return tuple(runner.explain(line) for runner in runners if jail is not None or runner.started)
+
+    def why(self, host: str, watch: float) -> Mapping[str, JsonValue]:
+        """Return why *host* is banned or not, see `ServerApi`."""
+        from banguard.daemon.traffic import Network  # noqa: PLC0415  only when asked
+        from banguard.daemon.why import Inquiry  # noqa: PLC0415
+
+        inquiry = Inquiry(
+            clock=self._clock,
+            network=Network(self._clock),
+            holds=self._dispatcher.holds,
+            past=self._registry.past,
+            protected=self._services.protected,
+        )
+        jails = {name: runner.access() for name, runner in self._jails.items() if runner.started}
+        return asdict(inquiry.why(host, jails, watch))
 
     def past(self, host: str) -> Sequence[PastBan]:
         """Return the bans of *host* that are remembered, see `ServerApi`."""

@@ -26,6 +26,7 @@ from banguard.model import Ban, Cursor, JailReport, JailStats
 from banguard.sources import Source, Subscription
 
 if TYPE_CHECKING:
+    from banguard.daemon.why import JailAccess
     from banguard.jails.explain import Explanation, Sequel
     from banguard.matching.prefilter import Wanted
 
@@ -253,6 +254,15 @@ class JailRunner:
             resolver=services.resolver,
             around=around,
             running=True,
+        )
+
+    def access(self) -> JailAccess:
+        """Return what `daemon.why` asks of the jail."""
+        from banguard.daemon.why import JailAccess  # noqa: PLC0415  only when asked
+
+        rules = make_ignore(self.config, self._services)
+        return JailAccess(
+            self.config, self.bans, self.idle, self.ask, lambda host: rules.reason(host, command=False) or ""
         )
 
     def ask(self, function: Callable[[Jail], T]) -> T:

@@ -220,6 +220,14 @@ class FailureCounter:
         entry = self._hosts.get(host)
         return None if entry is None else FailureState(host, entry.times, entry.matches, entry.data)
 
+    def failing(self, after: float) -> tuple[FailureState, ...]:
+        """Return what is held of all hosts whose newest failure is later than *after* (epoch seconds)."""
+        return tuple(
+            FailureState(host, entry.times, entry.matches, entry.data)
+            for host, entry in self._hosts.items()
+            if entry.times[-1] > after
+        )
+
     def foresee(self, host: str, at: float, extra: int = 0) -> Reached | None:
         """Return what `add` would, and count nothing."""
         twin = FailureCounter(maxretry=self._maxretry, findtime=self._findtime, maxmatches=self._maxmatches)

@@ -531,3 +531,44 @@ def test_what_an_earlier_run_left_goes_when_all_have_joined(machine, caplog):
     machine.go()
     assert "What an earlier run left in null cannot be removed: busy" in caplog.text
     assert "last/nft" in machine.held
+
+
+class Asked(Backend):
+    """A firewall that says what it holds."""
+
+    def held(self, member, key):
+        return key in self.members.get(member, {})
+
+
+def ask(machine, ban):
+    """Ask from another thread, as a command does, while the worker works."""
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(machine.worker.ask_held("sshd/nft", ban, 20)))
+    asking.start()
+    while asking.is_alive():
+        machine.worker.round()
+        asking.join(0.01)
+    return answers
+
+
+def test_the_firewall_itself_is_asked(machine, caplog):
+    """What it does not hold any more is told, and built anew."""
+    machine.backend = machine.worker._backend = Asked()
+    ban = machine.ban()
+    machine.join(ban)
+    machine.go()
+    assert [True] == ask(machine, ban)
+    assert 0.0 == machine.stats().lost_at
+    machine.backend.members["sshd/nft"].clear()
+    assert [False] == ask(machine, ban)
+    machine.go()
+    assert [True] == ask(machine, ban)
+    assert machine.clock.now() == machine.stats().lost_at
+    assert "building them anew" in caplog.text
+    assert [False] == ask(machine, machine.ban("192.0.2.9"))
+
+
+def test_one_that_cannot_be_asked_says_nothing(machine):
+    """Neither yes nor no."""
+    machine.join(machine.ban())
+    assert machine.worker.ask_held("sshd/nft", machine.ban(), 1) is None

@@ -490,3 +490,16 @@ def test_stopping_can_leave_the_rules_in_place(setup):
     assert d.stop(10, keep=True)
     assert [] == gone
     assert ["cmd unban 192.0.2.1", "cmd stop"] == setup.lines()[-2:]
+
+
+def test_each_blocking_action_says_whether_it_holds_a_ban(setup):
+    """Notifications are not asked; commands know only what they were told."""
+    setup.dispatcher.attach("sshd", [setup.full("cmd"), setup.notice(), setup.native()], [])
+    setup.emit("192.0.2.1")
+    assert setup.dispatcher.wait(20)
+    assert [("cmd", True, None), ("nft", True, None)] == [
+        (hold.action, hold.believed, hold.held) for hold in setup.dispatcher.holds(ban("192.0.2.1"), 5)
+    ]
+    assert [False, False] == [hold.believed for hold in setup.dispatcher.holds(ban("192.0.2.9"), 5)]
+    assert () == setup.dispatcher.holds(ban("192.0.2.1", "other"), 5)
+    setup.dispatcher.stop()

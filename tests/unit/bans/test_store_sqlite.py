@@ -393,6 +393,7 @@ def test_a_disk_that_becomes_read_only(tmp_path):
 
 def test_tables_of_the_first_version_are_brought_up_to_date(path, opened):
     """Bans of an earlier version are kept; what was not written then is empty."""
+    os.makedirs(os.path.dirname(path))
     with sqlite3.connect(path) as old:
         old.executescript(_VERSIONS[0])
         old.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;")

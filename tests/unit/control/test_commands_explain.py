@@ -37,3 +37,15 @@ def test_the_history_of_a_host_tells_each_ban(context):
     (ban,) = commands.execute(context, ["history", "192.0.2.1"]).value["bans"]
     assert ("sshd", 4, 2, True, None) == (ban["jail"], ban["failures"], ban["count"], ban["active"], ban["ended"])
     assert [] == commands.execute(context, ["history", "192.0.2.2"]).value["bans"]
+
+
+def test_why_takes_one_address_and_how_long_to_look(context):
+    """In canonical form; other words are refused."""
+    asked = []
+    context.api.why = lambda host, watch: asked.append((host, watch)) or {"host": host}
+    assert "why" == commands.execute(context, ["why", "::ffff:192.0.2.1"]).kind
+    commands.execute(context, ["why", "--watch", "5s", "192.0.2.1"])
+    assert [("192.0.2.1", 2.0), ("192.0.2.1", 5.0)] == asked
+    for words in (["why", "--watch"], ["why", "a", "b"], ["why", "--watch", "5"]):
+        with pytest.raises(ControlError):
+            commands.execute(context, words)
