@@ -259,6 +259,10 @@ class Tables:
         """Tell whether *chain* exists."""
         return self._call([FAMILIES[family], "-w", LOCK_SECONDS, "-n", "-L", chain, "1"]).succeeded
 
+    def has_rule(self, family: int, rule: str) -> bool:
+        """Tell whether *rule* (chain and matches) exists."""
+        return self._call([FAMILIES[family], "-w", LOCK_SECONDS, "-C", *rule.split()]).succeeded
+
     def listing(self, family: int) -> list[str]:
         """Return all chains and rules, a line each, as `-S` writes them."""
         result = self._call([FAMILIES[family], "-w", LOCK_SECONDS, "-S"])
