@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import shlex
 from dataclasses import dataclass
+
+from banguard.matching.attack import ESCAPES
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CONFIG = os.path.join(CHECKOUT, "config")
 SAMPLES = os.path.join(CHECKOUT, "tests", "filters")
-HOSTILE = "192.0.2.66"
-"""The address that stands in text chosen by an attacker: never a host."""
 
 
 def epoch(text: str) -> float:
@@ -45,7 +46,7 @@ def parse(name: str, text: str) -> list[Sample]:
     samples: list[Sample] = []
     expectations: list[tuple[bool, tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]] = []
     for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip() or line.startswith("##"):
+        if not line.strip() or line.startswith(("##", "# free: ")):
             continue
         if line.startswith("# "):
             expectations.append(_expectation(line[2:], f"{name}.log:{number}"))
@@ -85,3 +86,19 @@ def load(name: str) -> list[Sample]:
     """Read the samples of one filter."""
     with open(os.path.join(SAMPLES, f"{name}.log"), encoding="utf-8", newline="\n") as file:
         return parse(name, file.read())
+
+
+_FREE = re.compile(r"# free: (?P<kinds>[a-z,]+) escape=(?P<how>[a-z]+)")
+
+
+def escapes(name: str) -> dict[str, str]:
+    """Return by kind of field how the service writes text that others choose: the `# free:` lines of a sample file."""
+    found: dict[str, str] = {}
+    with open(os.path.join(SAMPLES, f"{name}.log"), encoding="utf-8", newline="\n") as file:
+        for number, line in enumerate(file, 1):
+            if line.startswith("# free: "):
+                free = _FREE.fullmatch(line.strip())
+                if free is None or free["how"] not in ESCAPES:
+                    raise ValueError(f"{name}.log:{number}: expected `# free: KIND escape=HOW`")
+                found.update(dict.fromkeys(free["kinds"].split(","), free["how"]))
+    return found

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import os
-import time
+from itertools import islice
 
 import pytest
 
 from banguard.config import load_filter
 from banguard.matching import FilterRules, LineResult, make_rules
 from support import samples
-from support.samples import HOSTILE, NOW, Sample, epoch
+from support.injection import findings
+from support.samples import NOW, Sample, epoch
 
 ALL = [sample for name in samples.names() for sample in samples.load(name)]
-WITH_USER = [sample for sample in ALL if sample.matches and dict(sample.expected).get("user", "") in sample.line]
-WITH_USER = [sample for sample in WITH_USER if len(dict(sample.expected).get("user", "")) > 2]
 LOGTYPES = ("file", "journal", "short", "rfc5424")
 
 
@@ -105,73 +103,15 @@ def test_patterns_are_anchored(name, logtype):
     assert config.prefregex == "" or config.prefregex.startswith("^")
 
 
-HOSTILE_USERS = sorted(
-    {
-        sample.line.replace(dict(sample.expected)["host"], HOSTILE)
-        for sample in WITH_USER
-        if "host" in dict(sample.expected)
-    }
-)
-HOSTILE_TAILS = sorted({line.split(": ", 1)[-1] for line in HOSTILE_USERS})
-
-
-@pytest.mark.parametrize("sample", WITH_USER, ids=lambda sample: sample.id)
-def test_user_names_are_never_read_as_messages(sample):
-    """Whatever message an attacker sends as a user name, the address in it is not banned."""
-    user = dict(sample.expected)["user"]
-    own = [tail for tail in (*HOSTILE_USERS, *HOSTILE_TAILS) if tail.isprintable()]
-    for text in own:
-        if sample.filter == "nginx-http-auth" and ":" in text:
-            text = text.replace(":", "")  # the protocol ends the user name at a colon
-        for hostile in (text, f"{user} {text}", f"{text} {user}", f"{user}> {text} <{user}"):
-            result = match(sample, sample.line.replace(user, hostile))
-            assert HOSTILE not in [found.id for found in result.matches], hostile
-
-
-PUMPS = (
-    "a",
-    " ",
-    "a ",
-    "a: ",
-    "[",
-    "]",
-    "(",
-    ")",
-    "<",
-    ">",
-    '"',
-    "'",
-    ",",
-    "1.",
-    ":",
-    "::",
-    "from ",
-    "user=<",
-    "rip=1.2.3.4, ",
-    "\\",
-    "é",
-    "\t",
-)
-
-
 @pytest.mark.parametrize("name", samples.names())
-def test_long_lines_take_no_long_time(name):
-    """A line made to be slow costs milliseconds, whatever is repeated in it, behind the beginning of any sample."""
-    options = sorted({sample.options for sample in samples.load(name)})
-    heads = sorted(
-        {sample.line[:cut] for sample in samples.load(name) for cut in (len(sample.line) // 2, len(sample.line))}
-    )
-    pairs = list(itertools.product(options, heads))
-    worst = (0.0, "")
-    for chosen, head in pairs[:: 1 + len(pairs) // 24]:
-        sample = Sample(name, 0, "", False, (), chosen)
-        for pump in PUMPS:
-            line = head + pump * (4000 // len(pump))
-            match(sample, line)
-            begin = time.process_time()
-            match(sample, line)
-            worst = max(worst, (time.process_time() - begin, line[:120] + pump * 3))
-    assert worst[0] < 0.25, worst
+def test_no_text_of_a_client_is_taken_for_the_host(name):
+    """
+    Whatever a client sends as name, path, agent or greeting, no address in it is banned, only its own or none.
+
+    BANGUARD_ATTACKS=all tries the failures of all filters in each, with PYTHONPATH=tests; a quarter of an hour.
+    """
+    found = findings(name, full=os.environ.get("BANGUARD_ATTACKS") == "all")
+    assert [] == [f"{sample.id}: {hosts} in {line}" for sample, line, hosts in islice(found, 3)]
 
 
 def test_a_broken_sample_file_is_named():

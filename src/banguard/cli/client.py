@@ -89,6 +89,9 @@ check names all that is wrong with the configuration, with file, line and what t
 cannot work on this machine, dates in another time zone, jails that can never ban. --strict makes warnings fail, --jail
 JAIL looks at one jail, --log FILE tries the rules on a log and counts their hits, --lang chooses the language.
 
+detect names the services that run or have logs here, with the jails for them; --apply enables these, by one file each
+in jail.d that is never overwritten, --root DIR looks at another system.
+
 import-bans FILE takes over the bans in a fail2ban database (/var/lib/fail2ban/fail2ban.sqlite3), so that a change of
 programs forgets nobody; the jails must run under the same names.
 
@@ -265,6 +268,10 @@ class Client:
                 as_json=self._options.json,
                 quiet=self._options.verbosity < 0,
             )
+        if words[0] == "detect":
+            from banguard.cli import detect  # noqa: PLC0415
+
+            return detect.run(words[1:], self._directory(), as_json=self._options.json)
         if words[0] == "import-bans":
             if len(words) != 2:
                 raise ControlError("import-bans takes the path of a fail2ban database", status=USAGE)

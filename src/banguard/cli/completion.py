@@ -72,6 +72,7 @@ class Known:
 
 LOCAL: Mapping[str, Mapping[str, str]] = {
     "check": {"--strict": "", "--log": "FILE", "--jail": "JAIL", "--lang": "LANGUAGE", "--json": ""},
+    "detect": {"--apply": "", "--root": "DIRECTORY", "--json": ""},
     "import": {"--check": "", "--log": "FILE", "--lang": "LANGUAGE", "--to": "DIRECTORY", "--json": ""},
     "import-bans": {"--json": ""},
 }

@@ -21,13 +21,20 @@ from banguard.message import tell, why
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
-def load(directory: str, *, overrides: Mapping[str, str] = _NONE, only: Collection[str] | None = None) -> Config:
+def load(
+    directory: str,
+    *,
+    overrides: Mapping[str, str] = _NONE,
+    only: Collection[str] | None = None,
+    disabled: bool = False,
+) -> Config:
     """
     Read the whole configuration in *directory*.
 
     *overrides* are values of the command line for the server (`socket`, `loglevel`, …), *only* names the jails to read
-    (None: all that are enabled). Bad content never raises: it is in `Config.problems`, and a jail with an error is not
-    in `Config.jails`. Raise ConfigError when *directory* does not exist.
+    (None: all that are enabled, and with *disabled* all others too). Bad content never raises: it is in
+    `Config.problems`, and a jail with an error is not in `Config.jails`. Raise ConfigError when *directory* does not
+    exist.
     """
     tree = _tree(directory)
     report = Report()
@@ -46,7 +53,7 @@ def load(directory: str, *, overrides: Mapping[str, str] = _NONE, only: Collecti
         if name == INCLUDES or (only is not None and name not in only):
             continue
         reader = JailReader(tree, sections, name, report=report, used=used)
-        if reader.is_enabled():
+        if disabled or reader.is_enabled():
             jail = reader.read()
             if jail is not None:
                 jails[name] = jail
