@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -38,13 +39,13 @@ _QUOTED = re.compile(r"""(?<![\w\\])(?:"(?:[^"\\]|\\.)*"|'[^']*'|<[^<>]*>|\([^()
 _KINDS = {'"': "quoted", "'": "single", "<": "angle", "(": "paren", "[": "bracket"}
 _CLOSE = {'"': '"', "'": "'", "<": ">", "(": ")", "[": "]"}
 _VALUE = re.compile(r"(?<==)(?![\"'<(\[])[^\s,;\"'<>()\[\]]*")
-_WORD = re.compile(r"[^\s\"'<>()\[\],;=]+")
+_WORD = re.compile(r"[^\s\"'<>()\[\],;=|]+")
 _HOSTNAME = re.compile(r"(?!\d+(?:\.\d+){3}\Z)(?:[\w-]+\.)+[a-z][\w-]*\.?")
 _PLAIN_NUMBER = re.compile(r"[\d.:+-]+")
 # What stands for a client's choice in sample lines: names, addresses of mail, paths, agents.
 _CHOSEN = re.compile(
     r"(?i)(?:alice|bob|carol|dave|eve|mary|mallory|joe|root|admin|guest|test|nosuch|oracle|ylmf-pc|xx?|y)\Z"
-    r"|.*@.*|(?!/etc/)/.*|https?://.*|Mozilla.*|curl.*"
+    r"|.*@.*|(?!/(?:etc|usr)/)/.*|https?://.*|Mozilla.*|curl.*"
 )
 
 
@@ -82,6 +83,7 @@ ESCAPES: Mapping[str, Escape | None] = {
     "double": lambda text: text.replace('"', '""'),
     "hex": lambda text: text.replace("\\", "\\x5C").replace('"', "\\x22"),
     "logfmt": _logfmt,
+    "xml": html.escape,
     "url": _url,
     "nocolon": lambda text: text.replace(":", ""),
     "word": lambda text: re.sub(r"\s", "_", text),
@@ -121,7 +123,7 @@ def fields(line: str, kept: Sequence[Span] = (), named: Mapping[str, str] = _NON
     for quoted in _QUOTED.finditer(line):
         kind, inner = _KINDS[quoted[0][0]], quoted[0][1:-1]
         # What a service says of itself it puts into brackets, too.
-        is_text = kind in {"quoted", "single"} and not inner.startswith("/etc/")
+        is_text = kind in {"quoted", "single"} and not inner.startswith(("/etc/", "/usr/"))
         if is_text or not inner or any(map(_CHOSEN.match, inner.split())):
             found.setdefault((quoted.start() + 1, quoted.end() - 1), kind)
     for value in _VALUE.finditer(line):
