@@ -82,14 +82,14 @@ def attacked(sample: Sample, target: Target, planted: list[str], how: Mapping[st
     """Yield the lines that a sample becomes."""
     rules = target.rules
     expected = dict(sample.expected)
-    host = expected.pop("host", "")
+    host = expected.pop("success", "") or expected.pop("host", "")
     if isinstance(rules, JsonRules) and read_record(sample.line) is not None:
         kept = [each.path for rule in rules.field_rules for each in rule.conditions if ID_GROUPS & each.groups]
         lines = attacks_on_object(sample.line, host, planted, kept)
         if target.hosts(next(lines)) == target.hosts(sample.line):  # else a name stood twice in it
             yield from lines
         return
-    named = {key: value for key, value in expected.items() if key not in {"id", "time"}}
+    named = {key: value for key, value in expected.items() if key not in {"id", "time", "host"}}
     for field in fields(sample.line, kept_spans(sample.line, host, rules), named):
         way = how.get(field.kind) or how.get("any")
         if way == "none" or (not sample.matches and target.hosts(_with_other(sample.line, field)) == [OTHER]):
