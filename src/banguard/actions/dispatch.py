@@ -475,6 +475,7 @@ class Dispatcher:
                 history=self._history,
                 reverse_lookup=self._reverse_lookup,
                 jail_numbers=self._jail_numbers,
+                cancel=self._cancel,
             )
         else:
             action = CommandAction(

@@ -3,7 +3,8 @@ Users' Python actions: a file with `class Action`.
 
 The class is built as `Action(jail, name, **properties)` and has any of `start() stop() ban(info) unban(info)
 reban(info) prolong(info) flush() reload(**properties)`. *info* is a lazy mapping of the tags of a ban. Whatever such a
-class raises is reported and never harms anything else. Files written for fail2ban import its base class; where
+class raises is reported and never harms anything else, nor does one that hangs: it runs in a thread of its own, which
+is left alone after a deadline. Files written for fail2ban import its base class; where
 fail2ban is not installed for our interpreter, a small class of the same name and manners is put in its place.
 """
 
@@ -23,9 +24,19 @@ from banguard.actions.tags import BanTags
 from banguard.clock import Clock
 from banguard.config.schema import ActionConfig
 from banguard.errors import ActionError
+from banguard.message import tell
 from banguard.model import Change
+from banguard.run import Cancel
 
 logger = logging.getLogger("banguard.actions")
+
+DEADLINE = 60.0
+"""Seconds that a method may take; an attribute `deadline` of the user's object says otherwise."""
+
+MAKING = 10.0
+"""Seconds that making the object may take: whoever starts the jail waits for it."""
+
+_LOOK = 0.25  # seconds between two looks whether the server wants to stop
 
 _FOREIGN = "fail2ban"
 _import_lock = threading.Lock()  # sys.modules is shared by all threads that load actions
@@ -148,8 +159,12 @@ class PythonAction:
         history: History | None = None,
         reverse_lookup: ReverseLookup | None = None,
         jail_numbers: JailNumbers | None = None,
+        cancel: Cancel | None = None,
     ) -> None:
         self._jail = jail
+        self._cancel = cancel
+        self._stuck: tuple[str, threading.Thread] | None = None
+        self._action: object = None
         self._name = config.name
         self._clock = clock
         self._history = history
@@ -266,12 +281,49 @@ class PythonAction:
         return self._guard(method, lambda: found(*arguments))
 
     def _guard(self, what: str, function: Callable[[], object]) -> object:
-        """Call *function*; whatever it raises becomes an ActionError."""
-        try:
-            return function()
-        except Exception as error:
-            logger.debug("[%s] Python action %s: %s failed", self._jail, self._name, what, exc_info=True)
-            raise ActionError(f"{what}: {type(error).__name__}: {error}") from error
+        """
+        Call *function* in a thread; whatever it raises becomes an ActionError, and so does its deadline.
+
+        A thread cannot be ended from outside. While one hangs, no other call is made: the object is in use.
+        """
+        if self._stuck is not None and self._stuck[1].is_alive():
+            raise ActionError(tell("{what}: an earlier {earlier} still hangs", what=what, earlier=self._stuck[0]))
+        results: list[object] = []
+        errors: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                results.append(function())
+            except BaseException as error:  # noqa: BLE001  also SystemExit: it is the user's code
+                errors.append(error)
+
+        thread = threading.Thread(target=work, name=f"python-{self._name}"[:15], daemon=True)
+        thread.start()
+        self._await(what, thread)
+        if not errors:
+            return results[0]
+        error = errors[0]
+        logger.debug("[%s] Python action %s: %s failed", self._jail, self._name, what, exc_info=error)
+        raise ActionError(f"{what}: {type(error).__name__}: {error}") from error
+
+    def _await(self, what: str, thread: threading.Thread) -> None:
+        seconds = MAKING if self._action is None else self._deadline()
+        end = self._clock.monotonic() + seconds
+        while thread.is_alive():
+            left = end - self._clock.monotonic()
+            cancelled = self._cancel is not None and self._cancel.is_set
+            if left <= 0 or cancelled:
+                self._stuck = what, thread
+                if cancelled:
+                    raise ActionError(tell("{what}: left alone because banguard stops", what=what))
+                raise ActionError(
+                    tell("{what}: no end within {seconds:g} s; it is left alone", what=what, seconds=seconds)
+                )
+            thread.join(min(left, _LOOK))
+
+    def _deadline(self) -> float:
+        value = self._attribute("deadline")
+        return float(value) if isinstance(value, int | float) and value > 0 else DEADLINE
 
 
 def load_class(path: str) -> Callable[..., object]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import threading
 import time
 
@@ -503,3 +505,62 @@ def test_each_blocking_action_says_whether_it_holds_a_ban(setup):
     assert [False, False] == [hold.believed for hold in setup.dispatcher.holds(ban("192.0.2.9"), 5)]
     assert () == setup.dispatcher.holds(ban("192.0.2.1", "other"), 5)
     setup.dispatcher.stop()
+
+
+FOR_EVER = f"600.{os.getpid()}"  # told apart from those of other runs
+
+HANGING = """
+import threading
+GO_ON = threading.Event()
+
+class Action:
+    def __init__(self, jail, name): pass
+    def ban(self, info): GO_ON.wait(60)
+    def unban(self, info): pass
+"""
+
+
+def test_actions_that_hang_delay_no_other_and_no_stop(setup, tmp_path):
+    """Commands that sleep and Python that hangs: bans go on, in their jail and in others; a stop ends them in time."""
+    path = tmp_path / "hang.py"
+    path.write_text(HANGING)
+    hanging = ActionConfig("hang", "hang.py", kind=ActionKind.PYTHON, path=str(path))
+    sleeping = setup.command("sleep", actionban=f"exec sleep {FOR_EVER}", actionunban="true")
+    telling = setup.command("tell", actionban=f"sleep {FOR_EVER} & wait")
+    d = setup.dispatcher
+    assert () == d.attach("slow", [hanging, sleeping, telling, setup.native(), setup.full("quick")])
+    assert () == d.attach("other", [setup.native()])
+    for number in range(1, 4):
+        setup.emit(f"192.0.2.{number}", jail="slow")
+        setup.emit(f"192.0.2.{number}", jail="other")
+        eventually(lambda number=number: d.stats("slow")["quick"].done == number)
+        eventually(lambda number=number: len(setup.backend().members[_member(setup, "other")]) == number)
+        assert number == len(d.stats("slow")["nft"].applied)
+    assert [0, 0, 0] == [d.stats("slow")[name].done for name in ("hang", "sleep", "tell")]
+    assert 2 == len(_sleeping())
+    began = time.monotonic()
+    assert not d.stop(0.5)
+    assert time.monotonic() - began < 8
+    eventually(lambda: _sleeping() == [])
+    assert {} == setup.backend().members
+    sys.modules["banguard_action_" + "".join(c if c.isalnum() else "_" for c in str(path))].GO_ON.set()
+
+
+def _member(setup, jail):
+    return next(name for name in setup.backend().members if name.startswith(f"{jail}/"))
+
+
+def _sleeping():
+    found = []
+    for entry in os.listdir("/proc"):
+        with contextlib.suppress(OSError), open(f"/proc/{entry}/cmdline", "rb") as file:
+            if file.read() == f"sleep\0{FOR_EVER}\0".encode():
+                found.append(entry)
+    return found
+
+
+def eventually(check, within=10.0):
+    deadline = time.monotonic() + within
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

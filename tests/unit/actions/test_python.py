@@ -6,11 +6,14 @@ import textwrap
 
 import pytest
 
+from banguard.actions import python
 from banguard.actions.base import Step
 from banguard.actions.python import CallingMap, PythonAction, load_class
+from banguard.clock import SystemClock
 from banguard.config.schema import ActionConfig, ActionKind
 from banguard.errors import ActionError
 from banguard.model import Ban
+from banguard.run import Cancel
 
 BAN = Ban("sshd", "192.0.2.1", 100.0, 700.0, failures=3, matches=("a", "b"))
 LONGER = Ban("sshd", "192.0.2.1", 100.0, 900.0)
@@ -21,11 +24,11 @@ LATER = Ban("sshd", "192.0.2.1", 200.0, 900.0)
 def make(tmp_path, clock):
     """Make a Python action out of the text of its file."""
 
-    def make(text, **properties):
+    def make(text, *, clock=clock, cancel=None, **properties):
         path = tmp_path / "own.py"
         path.write_text(textwrap.dedent(text))
         config = ActionConfig("own", "own.py", kind=ActionKind.PYTHON, path=str(path), properties=properties)
-        return PythonAction(config, "sshd", clock=clock)
+        return PythonAction(config, "sshd", clock=clock, cancel=cancel)
 
     return make
 
@@ -283,3 +286,67 @@ class _mail_server:
                     stream.flush()
                     if word == b"QUIT":
                         break
+
+
+HANGING = """
+    import threading
+
+    class Action:
+        deadline = 0.2
+
+        def __init__(self, jail, name):
+            self.go_on = threading.Event()
+            self.done = []
+
+        def ban(self, info):
+            self.go_on.wait(30)
+            self.done.append("ban " + info["ip"])
+
+        def unban(self, info): self.done.append("unban " + info["ip"])
+"""
+
+
+def test_a_method_that_hangs_is_left_alone(make):
+    """After its deadline the worker goes on; the object is not used again before it has come to an end."""
+    one = make(HANGING, clock=SystemClock())
+    with pytest.raises(ActionError, match="ban: no end within 0.2 s; it is left alone"):
+        one.ban(Step("m", BAN.host, None, BAN))
+    with pytest.raises(ActionError, match="unban: an earlier ban still hangs"):
+        one.unban(Step("m", BAN.host, BAN, None))
+    one._action.go_on.set()
+    one._stuck[1].join(10)
+    one.unban(Step("m", BAN.host, BAN, None))
+    assert ["ban 192.0.2.1", "unban 192.0.2.1"] == one._action.done
+
+
+def test_a_method_that_hangs_does_not_hold_up_a_stop(make):
+    """When the time to stop is over nobody waits for it any more."""
+    cancel = Cancel()
+    one = make(HANGING.replace("0.2", "600"), clock=SystemClock(), cancel=cancel)
+    cancel.set()
+    with pytest.raises(ActionError, match="left alone because banguard stops"):
+        one.ban(Step("m", BAN.host, None, BAN))
+    one._action.go_on.set()
+    one._stuck[1].join(10)
+    cancel.close()
+
+
+def test_a_constructor_that_hangs(make, monkeypatch):
+    """Whoever starts the jail waits for it, but not for long."""
+    monkeypatch.setattr(python, "MAKING", 0.2)
+    with pytest.raises(ActionError, match="start: no end within 0.2 s"):
+        make(
+            """
+            import time
+            class Action:
+                def __init__(self, jail, name): time.sleep(0.6)
+            """,
+            clock=SystemClock(),
+        )
+
+
+def test_code_that_ends_the_program_ends_nothing(make):
+    """`sys.exit` is a failure like any other."""
+    one = make("import sys\nclass Action:\n    def __init__(self, *a): pass\n    def ban(self, info): sys.exit(3)\n")
+    with pytest.raises(ActionError, match="ban: SystemExit: 3"):
+        one.ban(Step("m", BAN.host, None, BAN))
