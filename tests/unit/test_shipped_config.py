@@ -8,8 +8,11 @@ import shutil
 
 import pytest
 
+from banguard.actions import verify
+from banguard.actions.tags import DYNAMIC
 from banguard.config import load
 from banguard.config.schema import ActionKind
+from banguard.errors import ActionError
 from support import samples
 
 
@@ -86,7 +89,7 @@ def test_every_action_can_be_used(directory, action):
     _enable(directory, f"[DEFAULT]\nbanaction = {action}\nbanaction_allports = {action}\n")
     config = load(directory)
     assert [] == [str(problem) for problem in config.problems]
-    known = {"ip", "family", "fid", "failures", "matches", "bantime", "bancount", "restored", "time", "fq-hostname"}
+    known = {*DYNAMIC, "fq-hostname"}
     for jail in config.jails.values():
         for used in jail.actions:
             if used.kind is not ActionKind.COMMAND:
@@ -105,3 +108,37 @@ def test_users_settings_win(directory):
     assert 2 == jail.maxretry
     assert ["/tmp/access_log"] == [path.pattern for path in jail.logpath]
     assert "8080" == jail.actions[0].properties["port"]
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        'abuseipdb[abuseipdb_apikey="k", abuseipdb_category="18,22"]',
+        'cloudflare-token[cfzone="z", cftoken="t"]',
+        'cloudflare[cfuser="me@example.org", cftoken="t"]',
+        'blocklist_de[email="%(sender)s", service="%(__name__)s", apikey="k"]',
+        'xarf-login-attack[service=%(__name__)s, sender="%(sender)s", port="%(port)s"]',
+        "smtp.py[host=mail.example.org, dest=me@example.org, sender=bg@example.org, ssl=True]",
+        "csf",
+        "npf",
+    ],
+)
+def test_actions_as_users_write_them(directory, action):
+    """Beside the firewall, with options; nothing is wrong with them, and they can be carried out."""
+    _enable(directory, f"[DEFAULT]\naction = %(action_)s\n         {action}\n")
+    config = load(directory, only=["sshd"])
+    assert [] == [str(problem) for problem in config.problems]
+    first, second = config.jails["sshd"].actions
+    assert "nftables" == first.name
+    assert () == verify(second)
+
+
+@pytest.mark.parametrize(
+    "action", ["abuseipdb", "cloudflare-token", "cloudflare", "blocklist_de", "ipthreat", "netscaler"]
+)
+def test_a_service_without_its_key_is_refused(directory, action):
+    """At load, with the name of what is missing."""
+    _enable(directory, f"[DEFAULT]\naction = {action}\n")
+    (used,) = load(directory, only=["sshd"]).jails["sshd"].actions
+    with pytest.raises(ActionError, match="is missing; the service asks for it"):
+        verify(used)

@@ -48,8 +48,10 @@ NATIVE_ACTIONS: Mapping[str, str] = MappingProxyType(
 )
 """Native firewall actions: name in the configuration → `module:Class`, imported on use. Others: entry points."""
 
-NATIVE_NOTIFICATIONS: Mapping[str, str] = MappingProxyType({"mail": "banguard.actions.mail:MailAction"})
-"""Native jail actions that only tell of bans: name in the configuration → `module:Class`, imported on use."""
+NATIVE_NOTIFICATIONS: Mapping[str, str] = MappingProxyType(
+    {"mail": "banguard.actions.mail:MailAction", "web": "banguard.actions.web:WebAction"}
+)
+"""Native jail actions, told of one ban at a time: name in the configuration → `module:Class`, imported on use."""
 
 ENTRY_POINTS = "banguard.actions"
 

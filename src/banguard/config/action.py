@@ -37,8 +37,11 @@ class ActionReader:
 
     def read(self, spec: Spec, variables: Mapping[str, str]) -> ActionConfig | None:
         """Return the action that *spec* names, with the *variables* of the jail; None when an error was reported."""
-        if spec.name.endswith(".py"):
-            return self._python(spec)
+        stem = spec.name.removesuffix(".py")
+        if spec.name != stem:
+            if self._tree.file(f"action.d/{spec.name}") is not None or self.sections(stem) is None:
+                return self._python(spec)
+            spec = Spec(stem, spec.options)  # what was a Python action elsewhere is a native one here
         sections = self.sections(spec.name)
         if sections is None:
             self._unknown(spec.name, ".conf")
