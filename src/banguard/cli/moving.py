@@ -22,7 +22,7 @@ SAME = "unchanged: {path}"
 
 MESSAGES = (HITS, SUMMARY, WRITTEN, SAME)
 
-USAGE_TEXT = "import FILE [--check] [--log FILE] [--lang LANGUAGE]"
+USAGE_TEXT = "import FILE|DIRECTORY [--check] [--to DIRECTORY] [--log FILE] [--lang LANGUAGE]"
 SYSLOG = "/var/log/syslog"
 
 
@@ -33,10 +33,17 @@ def run(words: Sequence[str], directory: str, environment: Mapping[str, str], *,
     Raise ControlError for bad usage, ConfigError for a file that cannot be read, is no such file, or is in the way.
     """
     path, options = _arguments(words)
+    directory = options.get("--to", directory)
     try:
-        say = translator(choose(options.get("--lang"), environment))
+        language = choose(options.get("--lang"), environment)
     except ValueError as error:
         raise ControlError(str(error), status=USAGE) from None
+    if os.path.isdir(path):
+        from banguard.cli import move_fail2ban  # noqa: PLC0415  rules need none of it
+        from banguard.cli.configuration import Voice  # noqa: PLC0415
+
+        return move_fail2ban.run(path, directory, Voice(language), only_check="--check" in options, as_json=as_json)
+    say = translator(language)
     text = _read(path)
     kind = kind_of(text)
     if not kind:
@@ -166,7 +173,7 @@ def _arguments(words: Sequence[str]) -> tuple[str, dict[str, str]]:
     for word in rest:
         if word == "--check":
             options[word] = ""
-        elif word in ("--log", "--lang"):
+        elif word in ("--log", "--lang", "--to"):
             value = next(rest, None)
             if value is None:
                 raise ControlError(f"{word} takes a value; usage: {USAGE_TEXT}", status=USAGE)
