@@ -142,8 +142,8 @@ class IpfwSpec:
         """Read *properties*; raise ActionError naming the option."""
         return cls(
             table=_word(properties, "table", _own_table(properties), _TABLE, tell("a number or name")),
-            rule=int(_word(properties, "rulenum", "100", _NUMBER, tell("a number; 0 adds no rule"))),
-            blocktype=_word(properties, "blocktype", "deny", _WORDS, tell("deny, reset, unreach port, …")),
+            rule=int(_word(properties, "rulenum", "100", _NUMBER, tell("a whole number"))),
+            blocktype=_word(properties, "blocktype", "deny", _WORDS, "deny, reset, unreach port, …"),
             protocols=_protocols(properties),
             ports=_ports(properties),
         )
@@ -276,7 +276,7 @@ class PfSpec:
         """Read *properties*; raise ActionError naming the option."""
         return cls(
             name=identifier(properties.get("name", "") or "default"),
-            block=_word(properties, "block", "block drop quick", _WORDS, tell("words such as block drop quick")),
+            block=_word(properties, "block", "block drop quick", _WORDS, "block drop quick, …"),
             protocols=_protocols(properties),
             ports=_ports(properties),
         )

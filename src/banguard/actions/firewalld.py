@@ -55,7 +55,7 @@ class RichSpec:
         """Read *properties*; raise ActionError naming the option."""
         zone = properties.get("zone", "").strip()
         if zone and _WORD.match(zone) is None:
-            raise ActionError(tell("zone: {zone!r} is no name of a zone", zone=zone))
+            raise ActionError(tell("{option}: {text!r} is no name that can be used", option="zone", text=zone))
         words = [word for word in re.split(r"[\s,]+", properties.get("port", "")) if word]
         if properties.get("type", "").strip() == "allports" or any(word.lower() in _EVERY_PORT for word in words):
             words = []
@@ -65,13 +65,20 @@ class RichSpec:
         protocols = [word for word in re.split(r"[\s,]+", properties.get("protocol", "tcp").lower()) if word] or ["tcp"]
         for protocol in protocols:
             if _WORD.match(protocol) is None:
-                raise ActionError(tell("protocol: {protocol!r} is no protocol", protocol=protocol))
+                raise ActionError(tell("protocol: {word!r} is no protocol", word=protocol))
         block = " ".join(properties.get("blocktype", "").split()) or "reject type='icmp-port-unreachable'"
         if _BLOCK.match(block) is None:
-            raise ActionError(tell("blocktype: expected drop, reject or reject type='…', not {block!r}", block=block))
+            raise ActionError(
+                tell(
+                    "{option}: expected one of {known}, not {text!r}",
+                    option="blocktype",
+                    known="drop, reject, reject type='…'",
+                    text=block,
+                )
+            )
         prefix = properties.get("logprefix", "").strip()
         if prefix and _WORD.match(prefix) is None:
-            raise ActionError(tell("logprefix: {prefix!r} has characters that firewalld does not take", prefix=prefix))
+            raise ActionError(tell("{option}: {text!r} is no name that can be used", option="logprefix", text=prefix))
         ports = tuple((word.replace(":", "-"), protocol) for word in words for protocol in protocols)
         return cls(zone, ports, block, prefix)
 

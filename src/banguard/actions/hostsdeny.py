@@ -37,10 +37,24 @@ class Spec:
         """Read *properties*; raise ActionError naming the option."""
         path = properties.get("file", "").strip() or "/etc/hosts.deny"
         if not path.startswith("/") or "\0" in path or "\n" in path:
-            raise ActionError(tell("file: expected an absolute path, not {path!r}", path=path))
+            raise ActionError(
+                tell(
+                    "{option}: expected {expected}, not {text!r}",
+                    option="file",
+                    expected=tell("an absolute path"),
+                    text=path,
+                )
+            )
         daemons = properties.get("daemon_list", "").strip() or "ALL"
         if _DAEMONS.match(daemons) is None:
-            raise ActionError(tell("daemon_list: expected names of services or ALL, not {daemons!r}", daemons=daemons))
+            raise ActionError(
+                tell(
+                    "{option}: expected {expected}, not {text!r}",
+                    option="daemon_list",
+                    expected=tell("names of services or ALL"),
+                    text=daemons,
+                )
+            )
         return cls(path, daemons)
 
 

@@ -257,5 +257,12 @@ def _set_of(spec: Spec, address: str) -> str:
 def _size(properties: Mapping[str, str]) -> int:
     text = properties.get("maxelem", "").strip() or str(MAXELEM)
     if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 2**32:
-        raise ActionError(tell("maxelem: expected a whole number above 0, not {text!r}", text=text))
+        raise ActionError(
+            tell(
+                "{option}: expected {expected}, not {text!r}",
+                option="maxelem",
+                expected=tell("a whole number above 0"),
+                text=text,
+            )
+        )
     return int(text)

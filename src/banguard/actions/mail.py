@@ -80,17 +80,34 @@ class Letterhead:
 
         transport = text("transport", "sendmail")
         if transport not in {"sendmail", "smtp"}:
-            raise ActionError(tell("transport: expected sendmail or smtp, not {transport!r}", transport=transport))
+            raise ActionError(
+                tell(
+                    "{option}: expected one of {known}, not {text!r}",
+                    option="transport",
+                    known="sendmail, smtp",
+                    text=transport,
+                )
+            )
         lines = text("lines", "none")
         if lines not in _LINES:
             raise ActionError(
-                tell("lines: expected one of {known}, not {lines!r}", known=", ".join(_LINES), lines=lines)
+                tell(
+                    "{option}: expected one of {known}, not {text!r}",
+                    option="lines",
+                    known=", ".join(_LINES),
+                    text=lines,
+                )
             )
         security = text("ssl", "no").lower()
         security = {"true": "tls", "yes": "tls", "false": "no", "1": "tls", "0": "no"}.get(security, security)
         if security not in _SECURITY:
             raise ActionError(
-                tell("ssl: expected one of {known}, not {security!r}", known=", ".join(_SECURITY), security=security)
+                tell(
+                    "{option}: expected one of {known}, not {text!r}",
+                    option="ssl",
+                    known=", ".join(_SECURITY),
+                    text=security,
+                )
             )
         host, _, port = text("host", "localhost").partition(":")
         return cls(

@@ -90,7 +90,7 @@ class _Spec:
             () if properties.get("type", "").strip() == "allports" else _ports(properties.get("port", ""), protocols)
         )
         if ports and not set(protocols) <= set(_WITH_PORTS):
-            raise ActionError(tell("protocol: {known} has no ports; use type=allports", known=", ".join(protocols)))
+            raise ActionError(tell("protocol: {text} has no ports; use type=allports", text=", ".join(protocols)))
         return cls(
             name=_identifier(properties.get("name", "") or "default"),
             table=table_of(properties),
@@ -98,9 +98,7 @@ class _Spec:
             priority=_word("priority", properties.get("priority", "-1"), _PRIORITY, tell("a whole number")),
             ports=ports,
             protocols=protocols,
-            verdict=_word(
-                "blocktype", properties.get("blocktype", "reject"), _VERDICT, tell("drop, reject or reject with …")
-            ),
+            verdict=_word("blocktype", properties.get("blocktype", "reject"), _VERDICT, "drop, reject, reject with …"),
             size=_size(properties.get("size", "")),
             watch=watch_of(properties),
         )
@@ -453,7 +451,7 @@ def table_of(properties: Mapping[str, str]) -> str:
 def _error(result: run.Finished) -> ActionError:
     """Return what a failed nft means for those who have to go on."""
     said = result.stderr
-    message = tell("nft: {text}", text=result.describe())
+    message = f"nft: {result.describe()}"
     if result.timed_out or result.cancelled or result.returncode in {126, 127}:
         return UnavailableError(message)
     if b"Message too long" in said or b"No buffer space" in said:
@@ -519,7 +517,14 @@ def _identifier(name: str) -> str:
 def _size(text: str) -> str:
     text = text.strip()
     if text and (not text.isascii() or not text.isdecimal() or not 0 < int(text) < 2**32):
-        raise ActionError(tell("size: expected a whole number above 0, not {text!r}", text=text))
+        raise ActionError(
+            tell(
+                "{option}: expected {expected}, not {text!r}",
+                option="size",
+                expected=tell("a whole number above 0"),
+                text=text,
+            )
+        )
     return text
 
 
@@ -531,7 +536,9 @@ def _hooks(properties: Mapping[str, str]) -> tuple[str, ...]:
     for hook in hooks:
         if hook not in _HOOKS:
             raise ActionError(
-                tell("{option}: expected {known}, not {hook!r}", option=option, known=", ".join(_HOOKS), hook=hook)
+                tell(
+                    "{option}: expected one of {known}, not {text!r}", option=option, known=", ".join(_HOOKS), text=hook
+                )
             )
     return hooks
 
@@ -541,7 +548,7 @@ def _protocols(text: str) -> tuple[str, ...]:
     if "all" in words or "any" in words:
         return ()
     for word in words:
-        _word("protocol", word, _PROTOCOL, tell("tcp, udp, … or all"))
+        _word("protocol", word, _PROTOCOL, "tcp, udp, … or all")
         if word not in _WITH_PORTS:
             try:
                 socket.getprotobyname(word)

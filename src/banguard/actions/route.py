@@ -32,11 +32,23 @@ class Spec:
         kind = properties.get("blocktype", "").strip() or "unreachable"
         if kind not in TYPES:
             raise ActionError(
-                tell("blocktype: expected one of {known}, not {kind!r}", known=", ".join(TYPES), kind=kind)
+                tell(
+                    "{option}: expected one of {known}, not {text!r}",
+                    option="blocktype",
+                    known=", ".join(TYPES),
+                    text=kind,
+                )
             )
         table = properties.get("table", "").strip() or "main"
         if not (table.isascii() and table.replace("_", "").isalnum() and len(table) <= 32):
-            raise ActionError(tell("table: expected a name or number, not {table!r}", table=table))
+            raise ActionError(
+                tell(
+                    "{option}: expected {expected}, not {text!r}",
+                    option="table",
+                    expected=tell("a number or name"),
+                    text=table,
+                )
+            )
         return cls(kind, table)
 
 

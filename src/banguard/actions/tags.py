@@ -102,7 +102,7 @@ def _expand(text: str, values: Mapping[str, str], family: str, inside: tuple[str
         if value is None:
             return _BUILT_IN[name]() if name in _BUILT_IN else match[0]
         if name in inside:
-            raise ActionError(tell("the tag {match} refers to itself", match=match[0]))
+            raise ActionError(tell("{name} refers to itself", name=match[0]))
         return _expand(value, values, family, (*inside, name))
 
     for _ in range(MOST_ROUNDS):
@@ -110,7 +110,7 @@ def _expand(text: str, values: Mapping[str, str], family: str, inside: tuple[str
         if expanded == text:
             return text
         text = expanded  # `<a-<b>>`: replacing the inner tag made a new one
-    raise ActionError(tell("the tags of {text!r} never come to an end", text=text[:60]))
+    raise ActionError(tell("{name} leads on without end", name=repr(text[:60])))
 
 
 class BanTags(Mapping[str, object]):

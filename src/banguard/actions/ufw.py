@@ -41,11 +41,18 @@ class Spec:
         block = properties.get("blocktype", "").strip() or "reject"
         if block not in BLOCKS:
             raise ActionError(
-                tell("blocktype: expected {known}, not {block!r}", known=" or ".join(BLOCKS), block=block)
+                tell(
+                    "{option}: expected one of {known}, not {text!r}",
+                    option="blocktype",
+                    known=", ".join(BLOCKS),
+                    text=block,
+                )
             )
         application = properties.get("application", "").strip()
         if application and _APPLICATION.match(application) is None:
-            raise ActionError(tell("application: {application!r} is no name of a profile", application=application))
+            raise ActionError(
+                tell("{option}: {text!r} is no name that can be used", option="application", text=application)
+            )
         mark = f"banguard {identifier(properties.get('name', '') or 'default')}"
         return cls(block, ("app", application) if application else (), mark)
 

@@ -86,7 +86,7 @@ def _hooks(text: str) -> tuple[str, ...]:
     hooks = tuple(dict.fromkeys(re.split(r"[\s,]+", text.strip()))) if text.strip() else ("INPUT",)
     for hook in hooks:
         if _CHAIN.match(hook) is None:
-            raise ActionError(tell("chain: {hook!r} is no name of a chain", hook=hook))
+            raise ActionError(tell("{option}: {text!r} is no name that can be used", option="chain", text=hook))
     # nftables and iptables name the same places differently; both names are understood.
     return tuple(hook.upper() if hook in {"input", "forward"} else hook for hook in hooks)
 
@@ -123,15 +123,20 @@ def _matches(properties: Mapping[str, str]) -> tuple[str, ...]:
     protocols = _protocols(properties.get("protocol", "") or "tcp")
     kind = properties.get("type", "").strip() or "multiport"
     if kind not in {"multiport", "oneport", "allports"}:
-        raise ActionError(tell("type: expected multiport, oneport or allports, not {kind!r}", kind=kind))
+        raise ActionError(
+            tell(
+                "{option}: expected one of {known}, not {text!r}",
+                option="type",
+                known="multiport, oneport, allports",
+                text=kind,
+            )
+        )
     state = "-m conntrack --ctstate NEW " if properties.get("state", "").strip() == "new" else ""
     ports = [] if kind == "allports" else _ports(properties.get("port", ""), protocols)
     if not ports:
         return tuple(f"-p {protocol} {state}" if protocol else state for protocol in protocols or ("",))
     if not protocols or not set(protocols) <= {"tcp", "udp", "sctp", "dccp", "udplite"}:
-        raise ActionError(
-            tell("protocol: {text!r} has no ports; use type=allports", text=properties.get("protocol", ""))
-        )
+        raise ActionError(tell("protocol: {text} has no ports; use type=allports", text=properties.get("protocol", "")))
     return tuple(
         f"-p {protocol} {state}-m multiport --dports {','.join(some)} " for protocol in protocols for some in ports
     )
@@ -143,7 +148,14 @@ def _protocols(text: str) -> tuple[str, ...]:
         return ()
     for word in words:
         if _PROTOCOL.match(word) is None:
-            raise ActionError(tell("protocol: expected tcp, udp, … or all, not {word!r}", word=word))
+            raise ActionError(
+                tell(
+                    "{option}: expected one of {known}, not {text!r}",
+                    option="protocol",
+                    known="tcp, udp, …, all",
+                    text=word,
+                )
+            )
         try:
             socket.getprotobyname(word)
         except OSError:

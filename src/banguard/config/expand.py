@@ -111,7 +111,9 @@ class Scope:
                 pieces.append(self._refer(found[1], place, trail, strict=strict))
                 length += len(pieces[-1])
                 if length > _LONGEST:
-                    raise _error(tell("the value grows without end", code="value-endless"), place)
+                    raise _error(
+                        tell("{name} leads on without end", code="value-endless", name=_around(text, 0)), place
+                    )
             elif found[0] == "%%" or not strict:
                 pieces.append("%")
             else:
@@ -130,10 +132,10 @@ class Scope:
         """Return what `%(name)s` stands for."""
         step, value, text = self._find(name, trail)
         if step in trail:
-            raise _error(tell("%({name})s refers to itself", code="value-endless", name=name), place)
+            raise _error(tell("{name} refers to itself", code="value-endless", name=f"%({name})s"), place)
         self._replaced += 1
         if self._replaced > _MOST_REPLACEMENTS or len(trail) > _DEEPEST:
-            raise _error(tell("%({name})s leads on without end", code="value-endless", name=name), place)
+            raise _error(tell("{name} leads on without end", code="value-endless", name=f"%({name})s"), place)
         if value is not None:
             return self._expand(value.text, value.place, (*trail, step), strict=True)
         if text is not None:
@@ -196,14 +198,14 @@ class Tags:
         if name in self._open:
             raise ConfigError(
                 tell(
-                    "<{name}> contains itself: {known}",
+                    "{name} refers to itself: {known}",
                     code="value-endless",
-                    name=name,
+                    name=f"<{name}>",
                     known=" in ".join(f"<{open_}>" for open_ in reversed(self._open)),
                 )
             )
         if len(self._open) > _DEEPEST:
-            raise ConfigError(tell("<{name}> leads on without end", code="value-endless", name=name))
+            raise ConfigError(tell("{name} leads on without end", code="value-endless", name=f"<{name}>"))
         self._open.append(name)
         try:
             return self._expand(text)
@@ -222,7 +224,7 @@ class Tags:
                 continue
             count += 1
             if count > _MOST_REPLACEMENTS or len(text) > _LONGEST:
-                raise ConfigError(tell("<{tag}> is replaced without end", code="value-endless", tag=tag[1]))
+                raise ConfigError(tell("{name} leads on without end", code="value-endless", name=tag[0]))
             text = text[: tag.start()] + replacement + text[tag.end() :]
             # The new text may complete a tag around it: `<lt_<logtype>/x>`.
             start = max(text.rfind("<", 0, tag.start()), 0)

@@ -194,7 +194,13 @@ class FilterReader:
         try:
             return max(table.parse_int(text), 1)
         except ValueError as error:
-            message = tell("bad value for maxlines: {reason}; using 1", code="value-bad", reason=why(error))
+            message = tell(
+                "bad value for {name}: {reason}; using {default!r}",
+                code="value-bad",
+                name="maxlines",
+                reason=why(error),
+                default=1,
+            )
             self._report.warning(message, jail=self._jail, place=places.get("maxlines"))
             return 1
 
@@ -202,7 +208,7 @@ class FilterReader:
         try:
             return table.parse_journalmatch(text)
         except ValueError as error:
-            message = tell("bad value for journalmatch: {reason}", code="value-bad", reason=why(error))
+            message = tell("bad value for {name}: {reason}", code="value-bad", name="journalmatch", reason=why(error))
             self._report.error(message, jail=self._jail, place=places.get("journalmatch"))
             return ()
 

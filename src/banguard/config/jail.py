@@ -153,11 +153,11 @@ class JailReader:
 
     def _warn(self, option: str, error: ValueError, instead: object) -> None:
         message = tell(
-            "bad value for {option}: {reason}; using {instead!r}",
+            "bad value for {name}: {reason}; using {default!r}",
             code="value-bad",
-            option=option,
+            name=option,
             reason=why(error),
-            instead=instead,
+            default=instead,
         )
         self._report.warning(message, jail=self._name, place=self.place(option))
 

@@ -114,7 +114,14 @@ def _stacksize(sections: Sections, report: Report) -> int:
         return parse_int(Scope(sections, "Thread").text("stacksize") or "0")
     except (ConfigError, ValueError) as error:
         report.warning(
-            tell("bad value for stacksize: {reason}; using 0", code="value-bad", reason=why(error)), place=value.place
+            tell(
+                "bad value for {name}: {reason}; using {default!r}",
+                code="value-bad",
+                name="stacksize",
+                reason=why(error),
+                default=0,
+            ),
+            place=value.place,
         )
         return 0
 

@@ -189,7 +189,7 @@ def _skewed(jail: JailConfig, path: str, line: str, newest: float, steps: int) -
     else:
         offset = _offset(jail.logtimezone, newest) - steps * QUARTER
         zone = "UTC" if not offset else f"UTC{_hours(offset)}"
-        proposal = tell("logtimezone = {zone}", zone=zone)
+        proposal = tell("{option} = {value}", option="logtimezone", value=zone)
     return Problem(Severity.WARNING, message, jail.name, place, proposal)
 
 

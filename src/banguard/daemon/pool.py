@@ -12,6 +12,7 @@ from banguard.config import load_jail
 from banguard.config.schema import Config, JailConfig, Problem, Severity
 from banguard.daemon.supervise import Supervised
 from banguard.errors import ConfigError, SourceError
+from banguard.message import tell, why
 from banguard.model import Fact
 from banguard.sources import LogStats, Source, check_source, open_source, resolve
 from banguard.sources.screen import prefilter_for
@@ -99,9 +100,10 @@ def with_journal_where_no_log(config: Config) -> Config:
             check_source("journald")
             jails[name] = load_jail(config.directory, name, backend="systemd")
         except SourceError as error:
-            problems.append(Problem(Severity.WARNING, f"no log file, and {error}", name, jail.places.get("logpath")))
+            message = tell("no log file, and {reason}", code="backend-unusable", reason=why(error))
+            problems.append(Problem(Severity.WARNING, message, name, jail.places.get("logpath")))
         except ConfigError as error:
-            problems.append(Problem(Severity.ERROR, str(error), name, jail.places.get("filter")))
+            problems.append(Problem(Severity.ERROR, why(error), name, jail.places.get("filter")))
             del jails[name]
     return replace(config, jails=jails, problems=tuple(problems))
 

@@ -98,7 +98,7 @@ class Watches:
         if self.descriptor < 0:
             code = binding.get_errno()
             hint = "; raise fs.inotify.max_user_instances" if code == errno.EMFILE else ""
-            raise SourceError(tell("backend inotify: {text}{hint}", text=os.strerror(code), hint=hint))
+            raise SourceError(f"backend inotify: {os.strerror(code)}{hint}")
 
     def add(self, directory: str, mask: int) -> int:
         """Watch *directory*, or more of it; return the watch descriptor. Raises OSError."""

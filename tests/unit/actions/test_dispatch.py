@@ -164,7 +164,7 @@ def test_an_action_that_cannot_be_used_does_not_keep_the_others_out(setup, caplo
     problems = setup.dispatcher.attach("sshd", [bad, setup.native(), bent, twice])
     assert (
         "action 'bad': port: service 'nosuch' is unknown",
-        "action 'bent': the tag <a> refers to itself",
+        "action 'bent': <a> refers to itself",
         "action 'nft': the name is taken by another action of this jail; give it an actname",
     ) == problems
     assert ("nft",) == setup.dispatcher.names("sshd")

@@ -63,7 +63,7 @@ def test_tags_are_replaced_from_the_inside_out() -> None:
 def test_a_tag_that_holds_itself_is_an_error() -> None:
     """A circle is named."""
     values = {"a": "<b>", "b": "<a>"}
-    with pytest.raises(ConfigError, match="contains itself"):
+    with pytest.raises(ConfigError, match="refers to itself"):
         Tags(values.get).expand("<a>", "x")
 
 
