@@ -220,6 +220,14 @@ class FailureFound(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class LoginFound(Fact):
+    """A line tells that a host gained access."""
+
+    jail: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
 class Banned(Fact):
     """A ban began, or was restored."""
 

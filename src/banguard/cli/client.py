@@ -99,6 +99,10 @@ import FILE makes jails and filters of an ipblock.conf or logmon.conf, below the
 names each line that cannot be used; --check writes nothing, --log FILE counts the lines that each rule matches, --lang
 chooses the language (en, ja, zh, es, ko, ar, ru).
 
+backtest JAIL [LOG...] runs the configuration of a jail over logs of the past (its own when none is named, rotated and
+packed ones too), with the time that they tell, and shows who would have been banned, until when, how many failures
+would have been kept out, and who of the banned also logged in; --from and --to TIME limit it.
+
 Exit status: 0 done, 1 refused or failed, 2 usage, 3 server not reachable, 4 no permission.
 
 Commands:"""
@@ -278,6 +282,11 @@ class Client:
             from banguard.cli.importing import import_bans  # noqa: PLC0415
 
             return self._show(import_bans(words[1], self._ask, self._patience(PATIENCE)))
+        if words[0] == "backtest":
+            from banguard.cli import backtest  # noqa: PLC0415
+
+            verbose = self._options.verbosity > 0
+            return backtest.run(words[1:], self._directory(), as_json=self._options.json, verbose=verbose)
         if words[0] == "explain":
             from banguard.cli import explaining  # noqa: PLC0415
 

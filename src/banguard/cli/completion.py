@@ -71,6 +71,7 @@ class Known:
 
 
 LOCAL: Mapping[str, Mapping[str, str]] = {
+    "backtest": {"--from": "TIME", "--to": "TIME", "--json": ""},
     "check": {"--strict": "", "--log": "FILE", "--jail": "JAIL", "--lang": "LANGUAGE", "--json": ""},
     "detect": {"--apply": "", "--root": "DIRECTORY", "--json": ""},
     "import": {"--check": "", "--log": "FILE", "--lang": "LANGUAGE", "--to": "DIRECTORY", "--json": ""},

@@ -25,6 +25,7 @@ from banguard.model import (
     Grounds,
     JailReport,
     JailStats,
+    LoginFound,
 )
 
 if TYPE_CHECKING:
@@ -264,6 +265,10 @@ class Jail:
         self._moved[log] = None
         return True
 
+    def text(self, line: bytes) -> str:
+        """Return a line of the log as text, in the log's encoding; what cannot be decoded is replaced."""
+        return self._decoder.text(line)[0]
+
     def _pieces(self, candidates: Candidates) -> Iterator[tuple[int, str, float | None]]:
         """Yield offset in the block, text and given time of each candidate line."""
         block, spans, times = candidates.block, candidates.spans, candidates.times
@@ -313,7 +318,7 @@ class Jail:
         elif result.status == "ignored":
             self._ignored += 1
         elif result.success is not None:
-            self._forgive(result.success)
+            self._succeeded(result.success, now if at is None else min(at, now))
 
     def _undated(self, log: str, block: bytes, start: int, now: float, *, live: bool) -> float | None:
         """Return the time of a matching line without a date."""
@@ -359,9 +364,12 @@ class Jail:
         for host in self._resolve(found) if match.kind == "name" else (found,):
             self._found(host, min(at, now), match, data, dated.line)
 
-    def _forgive(self, success: Match) -> None:
-        """Forget the failures of a host that gained access (`success.forgets`)."""
+    def _succeeded(self, success: Match, at: float) -> None:
+        """Tell of a host that gained access, and forget its failures (`success.forgets`)."""
         for host in self._resolve(success.id) if success.kind == "name" else (success.id,):
+            self._publish(LoginFound(at, self.name, host))
+            if not self._config.success_forgets:
+                continue
             counted, _ = self._by_prefix(host, {})
             if self._counter.forget(counted):
                 logger.info("[%s] Forget failures of %s: a login succeeded", self.name, printable(counted))

@@ -512,7 +512,7 @@ def test_offences_decay(bench):
 def test_a_login_makes_failures_forgotten(bench, caplog):
     """Who logs in begins anew, of a counted network too; others do not, and without failures nothing is said."""
     caplog.set_level(logging.INFO)
-    jail = bench(successregex=["^ welcome <HOST>$"], prefix=BanPrefix(ipv6=64))
+    jail = bench(success_forgets=True, successregex=["^ welcome <HOST>$"], prefix=BanPrefix(ipv6=64))
     jail.feed(jail.line("welcome 192.0.2.1"))
     jail.feed(*[jail.line(f"failed {host}") for host in ("192.0.2.1", "192.0.2.2", "2001:db8::1") for _ in range(2)])
     jail.feed(jail.line("welcome 192.0.2.1"), jail.line("welcome 2001:db8::2"))
@@ -528,6 +528,7 @@ def test_a_login_of_a_session_makes_failures_forgotten(bench):
     for success, banned in (((), []), (None, ["192.0.2.1"])):
         jail = bench(
             maxretry=2,
+            success_forgets=True,
             successregex=success,
             failregex=[
                 "^ s<F-MLFID>\\d+</F-MLFID> failed <HOST>$",
