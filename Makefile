@@ -5,7 +5,7 @@
 # make bench     the benchmarks, beside fail2ban where it is installed
 # make deb       the Debian package, in dist/
 # make wheel     the Python package, in dist/
-# make fmt       format the source, and renew the list of modules in docs/architecture.md (make docs: only that)
+# make fmt       format the source, and renew docs/filters.md and the list in docs/architecture.md (make docs: only that)
 # make cov       the tests, with coverage
 # make system    only the tests with real components
 #
@@ -38,6 +38,7 @@ fmt: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	@$(BIN)/python tools/architecture.py --write
+	@$(BIN)/python tools/filters.py --write
 
 cov: install
 	@$(PYTEST) --cov=banguard --cov-branch --cov-report=term-missing:skip-covered
@@ -50,6 +51,7 @@ bench: install
 
 docs: install
 	@$(BIN)/python tools/architecture.py --write
+	@$(BIN)/python tools/filters.py --write
 
 deb: install
 	@$(BIN)/python tools/deb.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 LOGFILE = "/var/log/banguard.log"
 
@@ -22,6 +23,43 @@ def shipped_directory() -> str:
     if os.path.isdir(installed):
         return installed
     return os.path.join(os.path.dirname(os.path.dirname(package)), "config")
+
+
+# IDs of os-release(5), as they stand in ID and ID_LIKE, and the name of the file with the paths there.
+_DISTRIBUTIONS = {
+    "debian": "debian",
+    "ubuntu": "debian",
+    "fedora": "fedora",
+    "rhel": "fedora",
+    "centos": "fedora",
+    "amzn": "fedora",
+    "suse": "opensuse",
+    "opensuse": "opensuse",
+    "arch": "arch",
+    "alpine": "alpine",
+    "freebsd": "freebsd",
+}
+
+
+def distribution(files: Sequence[str] = ("/etc/os-release", "/usr/lib/os-release")) -> str:
+    """
+    Return which of the files paths-NAME.conf is that of this system, as os-release(5) says; `common` for others.
+
+    `$BANGUARD_DISTRIBUTION` chooses another.
+    """
+    chosen = os.environ.get("BANGUARD_DISTRIBUTION")
+    if chosen:
+        return chosen
+    for path in files:
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                lines = file.read(65536).splitlines()
+        except OSError:
+            continue
+        said = {name: value.strip("\"'").lower() for name, _, value in (line.strip().partition("=") for line in lines)}
+        words = (*said.get("ID", "").split(), *said.get("ID_LIKE", "").split())
+        return next((_DISTRIBUTIONS[word] for word in words if word in _DISTRIBUTIONS), "common")
+    return "common"
 
 
 def default_socket() -> str:

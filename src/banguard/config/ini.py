@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from banguard.config import paths
 from banguard.config.expand import Scope
 from banguard.config.schema import Place
 from banguard.errors import ConfigError
@@ -357,7 +358,8 @@ class Tree:
         alone = Sections()
         alone.merge(file)
         try:
-            text = Scope(alone, INCLUDES).expand(names.text, names.place)
+            constants = {"banguard_distribution": paths.distribution()} if "%(" in names.text else {}
+            text = Scope(alone, INCLUDES, constants=constants).expand(names.text, names.place)
         except ConfigError as error:
             into.faults.append(Fault(error.message, names.path, names.line, INCLUDES))
             return []

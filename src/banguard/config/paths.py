@@ -8,6 +8,7 @@ from banguard.paths import (
     default_directory,
     default_pidfile,
     default_socket,
+    distribution,
     shipped_directory,
 )
 
@@ -17,5 +18,6 @@ __all__ = [
     "default_directory",
     "default_pidfile",
     "default_socket",
+    "distribution",
     "shipped_directory",
 ]

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from banguard.config.ini import Tree, parse_text
+from banguard.config.paths import distribution
 
 NAMES = st.text("abcdefghij", min_size=1, max_size=6)
 WORDS = st.text("abc xyz019_./-", min_size=1, max_size=12).map(str.strip).filter(bool)
@@ -192,3 +193,12 @@ def test_hidden_files_are_not_read(tmp_path):
     for name in ("a.conf", ".b.conf", ".conf"):
         (tmp_path / "jail.d" / name).write_text("[x]\n")
     assert [str(tmp_path / "jail.d" / "a.conf")] == Tree(str(tmp_path)).find("jail")
+
+
+def test_an_include_can_be_that_of_the_distribution(tmp_path):
+    """`%(banguard_distribution)s` in [INCLUDES] is what the system is; a file that is not there is left out."""
+    (tmp_path / "jail.conf").write_text("[INCLUDES]\nbefore = paths-%(banguard_distribution)s.conf\n[x]\na = 1\n")
+    tree = Tree(str(tmp_path))
+    assert {"x"} == tree.read("jail").sections.keys() - {"INCLUDES"}
+    (tmp_path / f"paths-{distribution()}.conf").write_text("[DEFAULT]\nlog = /x\n")
+    assert "/x" == Tree(str(tmp_path)).read("jail").value("x", "log").text
