@@ -31,9 +31,9 @@ enabled = true
 
 `banguard-client detect` names those whose services run or have logs on this machine, and `detect --apply` enables them.
 Where several logs are listed in the file of a jail, one that exists is enough; here stands the first, as on Debian.
-`journal` means that the filter also knows its service in the journal (`backend = systemd`, or by itself when there is no
-log file). Modes and options go into the jail (`mode = aggressive`) or with the filter (`filter = caddy[status=404]`);
-what they mean stands at the top of the filter's file in `filter.d`.
+`journal` means that the filter also knows its service in the journal (`backend = systemd`, or by itself when there is
+no log file). Modes and options go into the jail (`mode = aggressive`) or with the filter
+(`filter = caddy[status=404]`); what they mean stands at the top of the filter's file in `filter.d`.
 
 This page is made from the files by `make docs`.
 
