@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shutil
 
 import pytest
@@ -142,3 +143,29 @@ def test_a_service_without_its_key_is_refused(directory, action):
     (used,) = load(directory, only=["sshd"]).jails["sshd"].actions
     with pytest.raises(ActionError, match="is missing; the service asks for it"):
         verify(used)
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "leads_to", "expected"),
+    [
+        ("66.249.66.1", "crawl-66-249-66-1.googlebot.com", "66.249.66.1", True),
+        ("2001:4860:4801:10::1", "crawl.googlebot.com", "2001:4860:4801:10:0:0:0:1", True),
+        ("192.0.2.66", "crawl-66-249-66-1.googlebot.com", "66.249.66.1", False),
+        ("192.0.2.66", "googlebot.com.example.net", "192.0.2.66", False),
+        ("192.0.2.66", "evilgooglebot.com", "192.0.2.66", False),
+        ("192.0.2.66", None, "192.0.2.66", False),
+        ("no address", "crawl.googlebot.com", "192.0.2.66", False),
+    ],
+)
+def test_the_true_googlebot_is_told_by_its_name(monkeypatch, address, name, leads_to, expected):
+    """An address is Google's when its name is one of Google's and leads back to it."""
+
+    def name_of(_address):
+        if name is None:
+            raise OSError("no name")
+        return name, [], []
+
+    monkeypatch.setattr("socket.gethostbyaddr", name_of)
+    monkeypatch.setattr("socket.getaddrinfo", lambda _name, _port: [(0, 0, 0, "", (leads_to, 0))])
+    path = os.path.join(samples.CONFIG, "filter.d", "ignorecommands", "apache-fakegooglebot")
+    assert expected is runpy.run_path(path)["is_google"](address)
