@@ -332,3 +332,22 @@ def test_what_is_forgotten_counts_no_more_and_is_still_told(store):
     assert {("sshd", "manual"), ("web", "")} == {(one.ban.jail, one.reason) for one in store.past("192.0.2.1")}
     store.purge(T + 2 * DAY, ())
     assert [] == store.past("192.0.2.1")
+
+
+def test_a_jail_can_be_forgotten_as_if_it_had_never_been(store):
+    """Bans, past ones too, positions and failures; those of other jails stay."""
+    keep(store, ban(), ban(jail="web"))
+    batch = Batch()
+    for jail in ("sshd", "web"):
+        batch.cursors[jail, "/log"] = Cursor("/log", offset=7)
+        batch.failures[jail, "192.0.2.9"] = FailureState("192.0.2.9", (T,))
+    store.write(batch)
+    store.drop("sshd")
+    assert ([], [], [], {}) == (
+        store.active("sshd"),
+        store.cursors("sshd"),
+        store.failures("sshd"),
+        dict(store.offences("sshd", ["192.0.2.1"])),
+    )
+    assert ["web"] == [past.ban.jail for past in store.past("192.0.2.1")]
+    assert (1, 1, 1) == (len(store.active("web")), len(store.cursors("web")), len(store.failures("web")))

@@ -994,6 +994,12 @@ class Registry:
         """The store; for `Call` functions, such as those that change `max_matches` or `purge_age`."""
         return self._store
 
+    def forget(self, jail: str) -> None:
+        """Forget all that is known of *jail*, which must not be attached; for `Call` functions."""
+        self._commit(at_once=True)
+        if self._store_works:
+            self._store.drop(jail)
+
     def _attach(self, request: AttachJail) -> Attached:
         name = request.jail
         if name in self._jails:

@@ -160,6 +160,10 @@ class BanStore(Protocol):
         """Forget the failure states of *jails*."""
         ...
 
+    def drop(self, jail: str) -> None:
+        """Forget all that is known of *jail*: bans, past ones too, positions and failures."""
+        ...
+
     def offences(self, jail: str | None, hosts: Sequence[str]) -> Mapping[str, Offences]:
         """Return the earlier bans of *hosts* in *jail* (None: in all jails, summed up); unknown hosts are left out."""
         ...
@@ -314,6 +318,15 @@ class MemoryStore:
         """Forget the failure states of *jails*."""
         for jail in jails:
             self._failures.pop(jail, None)
+
+    def drop(self, jail: str) -> None:
+        """Forget all that is known of *jail*."""
+        with self._lock:
+            self._wipe(jail)
+            for table in (self._active, self._cursors, self._failures):
+                table.pop(jail, None)
+            for host in list(self._past):
+                self._past[host] = [past for past in self._past[host] if past.ban.jail != jail]
 
     def offences(self, jail: str | None, hosts: Sequence[str]) -> Mapping[str, Offences]:
         """Return the earlier bans of *hosts*."""

@@ -441,6 +441,12 @@ class SqliteStore:
         with self._transaction() as connection:
             connection.executemany("DELETE FROM failures WHERE jail = ?", [(_text(jail),) for jail in jails])
 
+    def drop(self, jail: str) -> None:
+        """Forget all that is known of *jail*."""
+        with self._transaction() as connection:
+            for table in ("active", "history", "offenders", "cursors", "failures"):
+                connection.execute(f"DELETE FROM {table} WHERE jail = ?", (_text(jail),))  # noqa: S608  names from above
+
     def purge(self, now: float, jails: Collection[str]) -> int:
         """Forget what is older than `purge_age` as of *now*; return the number of past bans forgotten."""
         oldest = now - self.purge_age

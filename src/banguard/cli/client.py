@@ -282,6 +282,8 @@ class Client:
             from banguard.cli.importing import import_bans  # noqa: PLC0415
 
             return self._show(import_bans(words[1], self._ask, self._patience(PATIENCE)))
+        if words[0] == "self-test":
+            return self._self_test(words)
         if words[0] == "backtest":
             from banguard.cli import backtest  # noqa: PLC0415
 
@@ -312,6 +314,27 @@ class Client:
         if words[0] == "ping" and len(words) == 2:
             patience = _positive(words[1])
         return self._show(self._ask(words, patience))
+
+    def _self_test(self, words: Sequence[str]) -> int:
+        """Test the jail that is named, else all; status 0 when everything works."""
+        named = [
+            word for at, word in enumerate(words[1:], 1) if not word.startswith("--") and words[at - 1] != "--line"
+        ]
+        patience = self._patience(PATIENCE)
+        jails: list[str] = []
+        if not named:
+            value = self._ask(["status"], patience).value
+            listed = value.get("jails") if isinstance(value, dict) else None
+            jails = [str(jail) for jail in listed] if isinstance(listed, list) else []
+            if not jails:
+                raise ControlError("No jail runs", status=REFUSED)
+        worst = 0
+        for asked in [[*words, jail] for jail in jails] or [list(words)]:
+            reply = self._ask(asked, patience)
+            status = self._show(reply)
+            failed = isinstance(reply.value, dict) and not reply.value.get("passed")
+            worst = max(worst, status, REFUSED if failed else 0)
+        return worst
 
     def _show(self, reply: Reply) -> int:
         """Print a reply: what was asked for, or the refusal, on standard output, remarks on standard error."""

@@ -354,6 +354,18 @@ def _history(value: object) -> str:
     return "\n".join(lines)
 
 
+def _self_test(value: object) -> str:
+    data = _dict(value)
+    lines = [f"[{word(data.get('jail'))}] {'passed' if data.get('passed') else 'FAILED'}"]
+    for item in _list(data.get("steps")):
+        step = _dict(item)
+        state = "ok  " if step.get("passed") else "FAIL"
+        lines.append(
+            f"  {state} {word(step.get('name')):<9} {_number(step.get('seconds')):7.3f} s  {word(step.get('message'))}"
+        )
+    return "\n".join(lines)
+
+
 def _why(value: object) -> str:
     from banguard.cli import reasons  # noqa: PLC0415  only when asked
 
@@ -378,6 +390,7 @@ _KINDS: Mapping[str, Callable[[object], str]] = {
     "ban_ids": _ban_ids,
     "bans_with_time": _bans_with_time,
     "history": _history,
+    "self_test": _self_test,
     "why": _why,
     "imported": _imported,
     "stopping": lambda _: "Shutdown successful",

@@ -219,6 +219,15 @@ class ServerApi(Protocol):
         """
         ...
 
+    def self_test(self, jail: str, *, line: str, write_log: bool) -> Mapping[str, JsonValue]:
+        """
+        Test the whole chain of *jail* with failures of 192.0.2.1, and leave nothing behind.
+
+        *line* empty: one is made from the regexes. With *write_log* the lines go into the jail's own log. Blocks until
+        done, some seconds at most. Raises `unknown_jail`.
+        """
+        ...
+
     def past(self, host: str) -> Sequence[PastBan]:
         """Return the bans of *host*, and of networks that it is in, as far as they are remembered; newest first."""
         ...

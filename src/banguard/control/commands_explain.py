@@ -55,6 +55,28 @@ def history(context: Context, word: str) -> Reply:
 
 
 @command(
+    BASIC,
+    "self-test",
+    "[--write-log] [--line <line>] <jail>",
+    "Test a jail (the client: every jail when none is named) with failures of 192.0.2.1, from log to firewall and "
+    "back. A jail of its own is made for it; --write-log writes to the log of the jail itself.",
+)
+def self_test(context: Context, *words: str) -> Reply:
+    """Test the chain of a jail."""
+    rest = [word for word in words if word != "--write-log"]
+    line = ""
+    if "--line" in rest:
+        at = rest.index("--line")
+        if at + 1 >= len(rest):
+            raise ControlError("--line takes a line of a log", status=USAGE)
+        line = rest[at + 1]
+        del rest[at : at + 2]
+    if len(rest) != 1:
+        raise ControlError("self-test takes the name of a jail", status=USAGE)
+    return Reply(context.api.self_test(rest[0], line=line, write_log="--write-log" in words), "self_test")
+
+
+@command(
     BANS,
     "why",
     "[--watch <seconds>] <id>",

@@ -353,6 +353,32 @@ class App:
         jails = {name: runner.access() for name, runner in self._jails.items() if runner.started}
         return asdict(inquiry.why(host, jails, watch))
 
+    def self_test(self, jail: str, *, line: str, write_log: bool) -> Mapping[str, JsonValue]:
+        """Test the chain of *jail* with failures of 192.0.2.1, see `ServerApi`."""
+        from banguard.daemon.selftest import Chain, SelfTest  # noqa: PLC0415  only when asked
+
+        runner = self._runner(jail)
+        files = runner.view().files
+        if write_log and not files:
+            raise ControlError(f"The jail '{jail}' reads no log file that lines could be written to")
+        chain = Chain(
+            self.add_jail,
+            self.start_jail,
+            self._drop_jail,
+            self.unban,
+            self._dispatcher.holds,
+            lambda name: frozenset(stats.name for stats in self._dispatcher.stats(name).values() if stats.enforces),
+        )
+        test = SelfTest(runner.config, chain, self.bus, self._clock, line=line, write_log=files[0] if write_log else "")
+        return asdict(test.run())
+
+    def _drop_jail(self, name: str) -> None:
+        """Stop a jail and forget all that the store knows of it."""
+        if name in self._jails:
+            self.unban_all(name)
+            self.stop_jail(name)
+        self._ask_registry(lambda registry: registry.forget(name))
+
     def past(self, host: str) -> Sequence[PastBan]:
         """Return the bans of *host* that are remembered, see `ServerApi`."""
         return self._registry.past(host)

@@ -158,6 +158,10 @@ class Sessions:
         session.told = not again
         return known.copy(), lines
 
+    def clear(self) -> None:
+        """Forget all sessions."""
+        self._sessions.clear()
+
     def learn(self, other: Sessions, key: str) -> None:
         """Take over what *other* knows of session *key*, if it does."""
         session = other._sessions.get(key)

@@ -477,3 +477,18 @@ def test_a_plain_command_loads_little():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
     assert "[]\n" == done.stdout
+
+
+def test_a_self_test_without_a_jail_is_of_all(tmp_path, capsys):
+    """The status is that of the worst."""
+    path = tmp_path / "s"
+    with serving(MemoryServer().with_jail("sshd").with_jail("web"), path):
+        assert 0 == main(["-s", str(path), "self-test"])
+        assert ["[sshd] passed", "[web] passed"] == [
+            line for line in capsys.readouterr().out.splitlines() if line.startswith("[")
+        ]
+    with serving(MemoryServer().with_jail("broken").with_jail("web"), path):
+        assert 1 == main(["-s", str(path), "self-test"])
+        assert "FAIL line" in capsys.readouterr().out
+    with serving(MemoryServer(), path):
+        assert 1 == main(["-s", str(path), "self-test"])

@@ -49,3 +49,12 @@ def test_why_takes_one_address_and_how_long_to_look(context):
     for words in (["why", "--watch"], ["why", "a", "b"], ["why", "--watch", "5"]):
         with pytest.raises(ControlError):
             commands.execute(context, words)
+
+
+def test_a_self_test_is_of_one_jail(context):
+    """With a line of one's own if need be; other words are refused."""
+    reply = commands.execute(context, ["self-test", "--line", "x y", "--write-log", "sshd"])
+    assert ("self_test", "x y", True) == (reply.kind, reply.value["line"], reply.value["passed"])
+    for words in (["self-test", "--line"], ["self-test", "sshd", "other"], ["self-test", "nope"]):
+        with pytest.raises(ControlError):
+            commands.execute(context, words)
