@@ -16,7 +16,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
-BENCHMARKS = ("tester", "live", "kernel", "latency", "rest", "worst")
+BENCHMARKS = ("tester", "live", "kernel", "firewalls", "latency", "rest", "worst")
 """Modules with a function `run() -> list[row]`; a row has what, ours, unit, and maybe peer, theirs, ratio, note."""
 
 

@@ -331,7 +331,7 @@ class CommandAction:
                 logger.error("[%s] Invariant check failed. Unban is impossible.", self._jail)
                 raise GivenUpError(f"{name}: {result.describe()}; the rules are gone")
             self._repair(family)
-        if not result.cancelled:
+        if not result.cancelled and not result.timed_out:
             result = self._run(name, family, values)
         if not result.succeeded:
             raise ActionError(f"{name}: {result.describe()}")

@@ -166,7 +166,8 @@ class JailWorker(Worker):
         for step in steps:
             self._carry_out(step)
 
-    def _carry_out(self, step: Step) -> None:
+    def _carry_out(self, step: Step) -> bool:
+        """Carry out *step*; return whether that succeeded."""
         try:
             if step.new is None:
                 self._action.unban(step)
@@ -182,7 +183,7 @@ class JailWorker(Worker):
                 self._last_error = message
             if news:
                 self._report(self._jail, self._action_name, step.kind.value, news, message)
-            return
+            return False
         with self._lock:
             recovered = self._state.done([step])
             self._done += 1
@@ -194,6 +195,7 @@ class JailWorker(Worker):
             )  # fmt: skip
         if self.keeps_state and step.kind is Change.BAN:
             self._enforced([step.ban])
+        return True
 
     def _flush(self) -> bool:
         """Take out everything at once; return whether the action can do that."""
@@ -223,7 +225,12 @@ class JailWorker(Worker):
                     steps = self._state.take(1, self._clock.monotonic())
                 if not steps or self._abandoned:
                     break
-                self._carry_out(steps[0])
+                if not self._carry_out(steps[0]):  # whoever does not answer now will not do so for the others
+                    logger.warning(
+                        "[%s] Action '%s' fails while it stops; %d bans are not told",
+                        self._jail, self._action_name, len(self._state),
+                    )  # fmt: skip
+                    break
         else:
             with self._lock:
                 self._state.want_nothing()

@@ -336,3 +336,14 @@ def test_it_waits_for_what_used_the_same_rules_before(clock):
     machine.go()
     assert [60.0] == waited
     assert ["start", "ban 192.0.2.1"] == machine.action.take()
+
+
+def test_a_stop_does_not_wait_for_each_notice_that_fails(clock, caplog):
+    """What is told when the jail stops is told until one fails; the others are left out, and that is said."""
+    machine = Machine(clock, keeps_state=False)
+    machine.action.errors["ban"] = [ActionError("timed out")]
+    machine.put("192.0.2.1", "192.0.2.2", "192.0.2.3")
+    machine.worker.leave()
+    machine.worker.round()
+    assert ["ban 192.0.2.1", "stop"] == machine.action.take()
+    assert "2 bans are not told" in caplog.text
