@@ -301,6 +301,17 @@ class Client:
             )
         if words[0] == "watch":
             return self._watch(words[1:])
+        if words[0] == "top":
+            from banguard.cli import top  # noqa: PLC0415
+
+            wish = top.read(words[1:])
+            return top.run(
+                wish,
+                lambda asked: self._ask(asked, self._patience(PATIENCE)),
+                paint=self._paint(),
+                as_json=self._options.json,
+                mark=_mark(),
+            )
         if words[0] == "banned" and any(word.startswith("--") for word in words):
             from banguard.cli.bans import fetch  # noqa: PLC0415
 

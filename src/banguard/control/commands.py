@@ -159,9 +159,10 @@ def statistics(context: Context) -> Reply:
 @command(
     BASIC,
     "watch",
-    "[<jail>...]",
+    "[--follow] [--count <number>] [<jail>...]",
     "Show what happens, as it happens, until Ctrl-C: failures found, bans, unbans, what cannot be enforced, firewalls "
-    "and logs lost and mended, reloads; with <jail>, only what concerns these jails.",
+    "and logs lost and mended, reloads; with <jail>, only what concerns these jails. --follow comes back "
+    "to a server that is started again.",
 )
 def watch(context: Context, *jails: str) -> Reply:
     """Tell of what happens from now on, until one side closes."""
