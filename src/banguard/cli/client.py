@@ -103,6 +103,9 @@ backtest JAIL [LOG...] runs the configuration of a jail over logs of the past (i
 packed ones too), with the time that they tell, and shows who would have been banned, until when, how many failures
 would have been kept out, and who of the banned also logged in; --from and --to TIME limit it.
 
+top shows jails, rates, firewalls, logs and the latest bans, again every 2 seconds (-d SECONDS) until q or Ctrl-C, or as
+often as -n COUNT says; --once prints it for a pipe, --plain does without the package rich.
+
 Exit status: 0 done, 1 refused or failed, 2 usage, 3 server not reachable, 4 no permission.
 
 Commands:"""

@@ -76,6 +76,7 @@ LOCAL: Mapping[str, Mapping[str, str]] = {
     "detect": {"--apply": "", "--root": "DIRECTORY", "--json": ""},
     "import": {"--check": "", "--log": "FILE", "--lang": "LANGUAGE", "--to": "DIRECTORY", "--json": ""},
     "import-bans": {"--json": ""},
+    "top": {"-d": "SECONDS", "-n": "COUNT", "--once": "", "--plain": "", "--json": ""},
 }
 """Commands of banguard-client that are not in the server's table: their options, each with what its value is."""
 

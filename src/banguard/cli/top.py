@@ -172,8 +172,12 @@ def _told(before: Look | None, now: Look, paint: Paint, mark: str, *, as_json: b
 
 
 def _size() -> tuple[int, int]:
-    found = shutil.get_terminal_size()
-    return found.columns, found.lines
+    """Return columns and lines as the terminal itself says: COLUMNS of the environment does not know of new sizes."""
+    try:
+        found = os.get_terminal_size(sys.stdout.fileno())
+    except (OSError, ValueError):
+        found = shutil.get_terminal_size()
+    return found.columns or 80, found.lines or 24
 
 
 def _nothing() -> None:
