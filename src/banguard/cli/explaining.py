@@ -193,7 +193,8 @@ def _near(row: Value) -> Iterator[str]:
         yield _row("", "not even its beginning does")
         return
     yield _row("", f"   this much of it matches:  {row.get('taken')}")
-    yield _row("", f"   and takes of the line:    {_quoted(row.get('text_taken'))}")
+    if row.get("text_taken"):
+        yield _row("", f"   and takes of the line:    {_quoted(row.get('text_taken'))}")
     yield _row("", f"   it goes on with:          {row.get('wanted')}")
     left = row.get("text_left")
     yield _row("", f"   but the line goes on:     {_quoted(left)}" if left else "   but there the line ends")

@@ -18,12 +18,15 @@ from banguard.jails.jail import Foreseen, failure_tags, hosts_of, identity_of
 from banguard.jails.resolver import Resolver
 from banguard.jails.timepolicy import NEAR, judged
 from banguard.matching.bounded import GiveUpError
+from banguard.matching.fields import JsonRules
 from banguard.matching.nearmiss import NearMisses
 
 if TYPE_CHECKING:
     from banguard.matching import DatedLine, FilterRules, LineResult
+    from banguard.matching.fields import FieldRule
     from banguard.matching.nearmiss import NearMiss
     from banguard.matching.patterns import Found, Pattern
+    from banguard.matching.record import Record
 
 Verdict = Literal["failure", "login", "too old", "no failure", "ignored", "spared", "no host", "missed"]
 
@@ -175,9 +178,9 @@ def explain(
     around.learn(rules, "")
     last = rules.last_time
     dated = rules.date(line, now)
-    date = _date(dated, line, config, now, last)
+    date = _date(dated, config, now, last)
     whole = rules.subject(dated)
-    stage = _Regexes(config, rules, whole)
+    stage = _Regexes(config, rules, whole, getattr(dated, "record", None))
     if stage.session:
         around.learn(rules, stage.session)
     known = rules.sessions.lines(stage.session) if stage.session else ()
@@ -207,7 +210,7 @@ def explain(
     )
 
 
-def _date(dated: DatedLine, line: str, config: JailConfig, now: float, last: float | None) -> DateView:
+def _date(dated: DatedLine, config: JailConfig, now: float, last: float | None) -> DateView:
     zone = config.logtimezone or "local time"
     found = dated.found
     if found is None or (found.optional and dated.time is None):
@@ -221,10 +224,9 @@ def _date(dated: DatedLine, line: str, config: JailConfig, now: float, last: flo
             found=True, text=found.text, template=found.template, counts_at=now, remark="an impossible date"
         )
     at, subject, consequence = judged(dated.time, now, config.findtime, live=True)
-    text = line[found.start : found.end] or found.text
     return DateView(
         found=True,
-        text=text,
+        text=found.text,
         template=found.template,
         time=dated.time,
         zone=zone,
@@ -237,14 +239,25 @@ def _date(dated: DatedLine, line: str, config: JailConfig, now: float, last: flo
 class _Regexes:
     """Asks each regex of a filter by itself."""
 
-    def __init__(self, config: JailConfig, rules: FilterRules, whole: str) -> None:
+    def __init__(self, config: JailConfig, rules: FilterRules, whole: str, record: Record | None) -> None:
+        """*record* is the object that the line holds, for rules that look into it."""
         self._config = config
         names = config.usedns != "no"
         self.subject = whole
         self.asked = True
         self.session = ""
         self.prefregex: RegexView | None = None
+        self.ignoreregex: tuple[RegexView, ...] = ()
         opening: Found | None = None
+        if record is not None and isinstance(rules, JsonRules):
+            first = len(rules.regexes) + 1
+            self.failregex = tuple(
+                _of_fields(rule, number, record) for number, rule in enumerate(rules.field_rules, first)
+            )
+            self.ignoreregex = tuple(
+                _of_fields(rule, number, record) for number, rule in enumerate(rules.ignore_rules, 1)
+            )
+            return
         if rules.prefix is not None:
             opening, gave_up = _find(rules.prefix, whole)
             near = None if opening is not None or gave_up else NearMisses(whole, names=names).of(rules.prefix.text)
@@ -303,6 +316,32 @@ class _Regexes:
             text_taken=subject[: near.at].rstrip("\n"),
             text_left=subject[near.at :].rstrip("\n"),
         )
+
+
+def _of_fields(rule: FieldRule, number: int, record: Record) -> RegexView:
+    """Return how far a rule about fields of an object gets: the conditions that are met, and the first that is not."""
+    met: list[str] = []
+    for condition in rule.conditions:
+        text = f"{condition.option} = {' | '.join(pattern.text for pattern in condition.patterns)}"
+        try:
+            found = condition.find(record)
+        except GiveUpError:
+            return RegexView(number, rule.text, "", matches=False, gave_up=True)
+        if found is None:
+            value = record.text(condition.path)
+            return RegexView(
+                number,
+                rule.text,
+                "",
+                matches=False,
+                taken="; ".join(met) or "no field yet",
+                wanted=text,
+                share=round(len(met) / len(rule.conditions), 3),
+                text_taken="",
+                text_left="there is no such field" if value is None else value,
+            )
+        met.append(text)
+    return RegexView(number, rule.text, "", matches=True)
 
 
 def _find(pattern: Pattern, subject: str) -> tuple[Found | None, bool]:

@@ -12,6 +12,7 @@ from banguard.jails.ignore import IgnoreRules
 from banguard.jails.jail import Jail
 from banguard.jails.resolver import Resolver
 from banguard.matching import FilterRules
+from banguard.matching.fields import JsonRules
 from banguard.model import Candidates, Cursor
 
 FILTER = FilterConfig(
@@ -182,3 +183,21 @@ def test_a_login_is_no_failure(clock):
     bench.rules = lambda: FilterRules(failregex=rules.failregex, successregex=rules.successregex)
     found = bench.explain("welcome 192.0.2.1")
     assert ("login", "192.0.2.1", ()) == (found.verdict, found.login, found.hosts)
+
+
+def test_rules_about_fields_tell_the_first_that_does_not_fit(clock):
+    """Of lines that hold an object: conditions met, the one that is not, and the value that stands there."""
+    bench = Bench(clock)
+    fields = (("field.ip", ("<ADDR>",)), ("field.status", ("401",)), ("ignorefield.agent", ("monitor",)))
+    bench.rules = lambda: JsonRules(fields=fields, failregex=())
+    bench.line = lambda text, age=0.0: text
+    found = bench.explain('{"ip": "192.0.2.1", "status": 200, "time": ' + f"{clock.now():.0f}}}")
+    (rule,) = found.failregex
+    assert ("missed", False, "field.ip = <ADDR>", "field.status = 401", "200") == (
+        found.verdict, rule.matches, rule.taken, rule.wanted, rule.text_left,
+    )  # fmt: skip
+    assert "there is no such field" == bench.explain('{"ip": "192.0.2.1", "time": 1}').failregex[0].text_left
+    found = bench.explain('{"ip": "192.0.2.1", "status": 401, "time": ' + f"{clock.now():.0f}}}")
+    assert ("failure", True) == (found.verdict, found.failregex[0].matches)
+    found = bench.explain('{"ip": "192.0.2.1", "status": 401, "agent": "monitor", "time": ' + f"{clock.now():.0f}}}")
+    assert ("ignored", True) == (found.verdict, found.ignoreregex[0].matches)
