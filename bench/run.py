@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
@@ -21,6 +22,14 @@ BENCHMARKS = ("tester", "live", "kernel", "firewalls", "latency", "rest", "worst
 
 
 def main(names: list[str]) -> int:
+    with tempfile.TemporaryDirectory() as directory:
+        # Programs that are installed have their bytecode; a checkout may be read-only, or told to write none.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = directory
+        return measure(names)
+
+
+def measure(names: list[str]) -> int:
     rows: list[dict[str, object]] = []
     for name in names or BENCHMARKS:
         print(f"… {name}", file=sys.stderr, flush=True)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _FEW = 32
 # Blocks that are not scanned after one of which most lines passed.
 _REST = 16
+# Dates of a block that are looked for one by one.
+_MOST_BEGINNINGS = 24
 
 
 class Shortcut:
@@ -78,16 +80,41 @@ class Shortcut:
 
     def _are_dated(self, data: bytes, total: int) -> bool:
         """Tell whether each line begins with a date by the template that won last, and is none that is passed over."""
-        detector = self._rules.detector
-        reach = detector.reach(data[: data.find(b"\n")].decode("latin-1"))
+        reach = self._rules.detector.reach(data[: data.find(b"\n")].decode("latin-1"))
         if not reach:
             return False
-        beginnings = set(map(itemgetter(slice(0, reach)), data.split(b"\n")[:-1]))
-        if len(beginnings) * 4 > total:
-            return False
+        beginnings = _in_order(data, reach, total)
+        if not beginnings:
+            beginnings = set(map(itemgetter(slice(0, reach)), data.split(b"\n")[:-1]))
+            if len(beginnings) * 4 > total:
+                return False
         return all(
-            each.isascii() and each[0:1] != b"#" and detector.decides(each.decode("ascii")) for each in beginnings
+            each.isascii() and each[0:1] != b"#" and self._rules.detector.decides(each.decode("ascii"))
+            for each in beginnings
         )
+
+
+def _in_order(data: bytes, length: int, total: int) -> set[bytes]:
+    """
+    Return how the lines of *data* begin, so many bytes of each, when lines that begin alike follow each other.
+
+    Else nothing, also when that would take long.
+    """
+    beginnings: set[bytes] = set()
+    at = covered = 0
+    while at < len(data):
+        beginning = data[at : at + length]
+        if len(beginnings) == _MOST_BEGINNINGS or b"\n" in beginning or beginning in beginnings:
+            return set()
+        beginnings.add(beginning)
+        needle = b"\n" + beginning
+        last = data.rfind(needle, at)
+        covered += 1
+        if last >= 0:
+            covered += data.count(needle, at, last + len(needle))
+            at = last + 1
+        at = data.find(b"\n", at) + 1 or len(data)
+    return beginnings if covered == total else set()
 
 
 def shortcut(rules: FilterRules, missed: Lines, now: float, encoding: str) -> Shortcut | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from banguard.matching.hazard import Graph
 from banguard.matching.literals import required
 from banguard.matching.patterns import Finder, Pattern
-from banguard.matching.reach import follows, spread
-from banguard.matching.syntax import parse
+from banguard.matching.reach import begins
+from banguard.matching.syntax import Items, parse
 
 Finders = tuple[tuple[int, Finder], ...]
 
@@ -18,6 +18,9 @@ _SHORT, _LONG = 4, 14
 _MAX_KNOWN = 512
 _MAX_TEXTS = 6
 
+# Characters of a regex that mean themselves, with nothing behind that would make the last one optional.
+_PLAIN = re.compile(r"\^([A-Za-z0-9 :,_'/-]+)(?![*?+{])")
+
 
 class Chooser:
     """
@@ -26,11 +29,11 @@ class Chooser:
     *patterns* see single lines. What was found out about a beginning is remembered.
     """
 
-    __slots__ = ("_all", "_graphs", "_long", "short")
+    __slots__ = ("_all", "_candidates", "_long", "short")
 
     def __init__(self, patterns: Sequence[Pattern]) -> None:
         self._all: Finders = tuple((number, _guarded(pattern)) for number, pattern in enumerate(patterns, 1))
-        self._graphs = [_graph_of(pattern) for pattern in patterns]
+        self._candidates = [_Candidate(pattern) for pattern in patterns]
         # By the first four characters, where these are enough.
         self.short: dict[str, Finders] = {}
         self._long: dict[str, Finders] = {}
@@ -60,26 +63,46 @@ class Chooser:
         """Return the finders of those regexes that can match a text that begins so and goes on in any way."""
         return tuple(
             finder
-            for finder, graph in zip(self._all, self._graphs, strict=True)
-            if graph is None or follows(graph, beginning)
+            for finder, candidate in zip(self._all, self._candidates, strict=True)
+            if candidate.may_match(beginning)
         )
 
 
-def _graph_of(pattern: Pattern) -> Graph | None:
-    """Return the graph of a regex that can match at the start only; None for others, and when it cannot be followed."""
-    parsed = parse(pattern.regex, pattern.flags) if pattern.is_anchored else None
-    if parsed is None:
-        return None
-    try:
-        items = spread(parsed[0], {})
-        return None if items is None else Graph(items, parsed[1])
-    except (OverflowError, RecursionError):
-        return None
+class _Candidate:
+    """A regex of which it is asked whether it can match; it is parsed when that is not plain at once."""
+
+    __slots__ = ("_opening", "_parsed", "_pattern")
+
+    def __init__(self, pattern: Pattern) -> None:
+        self._pattern: Pattern | None = pattern if pattern.is_anchored else None
+        self._opening = _opening(pattern)
+        self._parsed: tuple[Items, int] | None = None
+
+    def may_match(self, beginning: str) -> bool:
+        """Tell whether a text that begins so, and goes on in any way, may have a match."""
+        if not (self._opening.startswith(beginning) or beginning.startswith(self._opening)):
+            return False
+        if self._pattern is None:
+            return True
+        if self._parsed is None:
+            self._parsed = parse(self._pattern.regex, self._pattern.flags)
+            if self._parsed is None:
+                self._pattern = None
+                return True
+        return begins(*self._parsed, beginning)
+
+
+def _opening(pattern: Pattern) -> str:
+    """Return how each text begins that *pattern* matches, as far as that is plain."""
+    if not pattern.is_anchored or pattern.flags & (re.IGNORECASE | re.VERBOSE):
+        return ""
+    found = _PLAIN.match(pattern.regex)
+    return found[1] if found else ""
 
 
 def _guarded(pattern: Pattern) -> Finder:
     """Return what finds *pattern*; of one that is tried at every character, only where its texts are there."""
-    find = pattern.find
+    find = pattern.find_long
     found = None if pattern.is_anchored else required(pattern.regex, pattern.flags, cut="")
     if found is None or found.folded or len(found.texts) > _MAX_TEXTS:
         return find

@@ -25,6 +25,7 @@ _APART = (1, 2, 4, 8, 16)
 
 # Characters that stand for all others of their kind.
 _ALPHABET = "".join(map(chr, range(128))) + "é٣\u2028"
+_ALL = (1 << len(_ALPHABET)) - 1
 _OTHER = 1 << 128
 _FEW = 10
 _MAX_PLACES = 4000
@@ -72,10 +73,7 @@ class Graph:
         self.may_be_empty = whole.empty > 0
 
     def _place(self, code: object, value: Any, flags: int) -> _Part:
-        if str(code) == "LITERAL" and value < 128 and not flags & re.IGNORECASE:
-            bits = 1 << value
-        else:
-            bits = bits_of(character_class(code, value), flags & (re.IGNORECASE | re.ASCII | re.DOTALL))
+        bits = takes(code, value, flags)
         if len(self.takes) >= _MAX_PLACES:
             raise OverflowError
         self.takes.append(bits)
@@ -227,11 +225,42 @@ def _either(parts: Iterable[_Part]) -> _Part:
     return whole
 
 
+def takes(code: object, value: Any, flags: int) -> int:
+    """Return the characters that an item takes (see `Graph`); one that takes none of the alphabet takes some other."""
+    name = str(code)
+    if not flags & re.IGNORECASE:
+        if name == "LITERAL":
+            return 1 << value if value < 128 else _takes(character_class(code, value), 0)
+        if name == "IN":
+            bits = _of_members(value, flags & re.ASCII)
+            if bits:
+                return bits
+    return _takes(character_class(code, value), flags & (re.IGNORECASE | re.ASCII | re.DOTALL))
+
+
 @lru_cache(maxsize=512)
-def bits_of(text: str, flags: int) -> int:
-    """Return the characters that a class takes; one that takes none of the alphabet takes some other."""
-    takes = compile_class(text, flags).match
-    return sum(1 << number for number, char in enumerate(_ALPHABET) if takes(char)) or _OTHER
+def _takes(text: str, flags: int) -> int:
+    matches = compile_class(text, flags).match
+    return sum(1 << number for number, char in enumerate(_ALPHABET) if matches(char)) or _OTHER
+
+
+def _of_members(members: Iterable[tuple[Any, Any]], flags: int) -> int:
+    """Return the characters of a plain class; 0 for others, of which `re` has to be asked."""
+    bits = 0
+    is_negated = False
+    for code, value in members:
+        name = str(code)
+        if name == "LITERAL" and value < 128:
+            bits |= 1 << value
+        elif name == "RANGE" and value[1] < 128:
+            bits |= (2 << value[1]) - (1 << value[0])
+        elif name == "CATEGORY":
+            bits |= _takes(character_class("IN", [(code, value)]), flags)
+        elif name == "NEGATE":
+            is_negated = True
+        else:
+            return 0
+    return _ALL & ~bits if is_negated else bits
 
 
 def _graph(regex: str, flags: int) -> Graph | None:

@@ -15,8 +15,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from banguard.matching.hazard import ENDLESS, bits_of
-from banguard.matching.syntax import SINGLE, Items, character_class, parse
+from banguard.matching.hazard import ENDLESS, takes
+from banguard.matching.syntax import SINGLE, Items, parse
 
 _NEWLINE = 1 << 10
 _WORD = sum(1 << code for code in range(128) if chr(code).isalnum() or code == 95)
@@ -120,10 +120,7 @@ class Machine:
         self, name: str, code: object, value: Any, flags: int, after: int, labels: int, *, always: bool, in_loop: bool
     ) -> int:
         if name in SINGLE:
-            if name == "LITERAL" and value < 128 and not flags & re.IGNORECASE:
-                mask = 1 << value
-            else:
-                mask = bits_of(character_class(code, value), flags & (re.IGNORECASE | re.ASCII | re.DOTALL))
+            mask = takes(code, value, flags)
             return self._node(_CHAR, (mask, labels), after)
         if name == "SUBPATTERN":
             return self._group(value, flags, after, labels, always=always, in_loop=in_loop)
@@ -247,9 +244,9 @@ class Machine:
             if self._kinds[node] == _MATCH:
                 kept.append((node, bits, is_right and not labels, is_sure))
                 continue
-            takes, caught = self._values[node]
-            if takes & mask:
-                sure = is_sure and not mask & ~takes
+            known, caught = self._values[node]
+            if known & mask:
+                sure = is_sure and not mask & ~known
                 kept.append((self._next[node], bits, is_right and caught == labels, sure))
         return tuple(kept)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
-from banguard.matching.hazard import Graph
-from banguard.matching.syntax import MAXREPEAT, Items, parse
+from banguard.matching.hazard import Graph, takes
+from banguard.matching.syntax import MAXREPEAT, SINGLE, Items, parse
 
 # Any digit stands for all, so that what is found out for one second of a log holds for all.
 _SHAPE = {ord(digit): "0" for digit in "123456789"}
@@ -96,22 +95,56 @@ def _inner(name: str, value: Any) -> list[Items]:
     return [value[3]] if name == "SUBPATTERN" else []
 
 
-def follows(graph: Graph, beginning: str) -> bool:
-    """Tell whether a text that begins so, and goes on in any way, may have a match from its start on."""
-    if graph.may_be_empty:
+class _OpenError(Exception):
+    """The text came to its end before the regex did."""
+
+
+def begins(items: Items, flags: int, beginning: str) -> bool:
+    """Tell whether a text that begins so, and goes on in any way, may have a match of *items* from its start on."""
+    try:
+        return bool(_behind(items, flags, beginning, {0}))
+    except _OpenError:
         return True
-    places: Iterable[int] = graph.first
-    for char in beginning:
-        if char > "\x7f":
-            return True
-        bits = 1 << ord(char)
-        live = [place for place in places if graph.takes[place] & bits]
-        if not live:
-            return False
-        if not graph.last.isdisjoint(live):
-            return True
-        places = {after for place in live for after in graph.follow[place]}
-    return True
+
+
+def _behind(items: Items, flags: int, text: str, places: set[int]) -> set[int]:
+    """Return the places that may be reached behind *items* from *places*; raise _OpenError when they may lie beyond."""
+    for code, value in items:
+        name = str(code)
+        if name in SINGLE:
+            if len(text) in places:
+                raise _OpenError
+            bits = takes(code, value, flags)
+            places = {at + 1 for at in places if text[at] > "\x7f" or bits >> ord(text[at]) & 1}
+        elif name == "SUBPATTERN":
+            places = _behind(value[3], (flags | value[1]) & ~value[2], text, places)
+        elif name == "ATOMIC_GROUP":
+            places = _behind(value, flags, text, places)
+        elif name == "BRANCH":
+            places = set().union(*(_behind(each, flags, text, places) for each in value[1]))
+        elif name in {"MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"}:
+            places = _behind_rounds(value, flags, text, places)
+        elif name == "GROUPREF_EXISTS":
+            places = set().union(*(_behind(each or (), flags, text, places) for each in value[1:]))
+        elif name not in {"AT", "ASSERT", "ASSERT_NOT"}:
+            raise _OpenError
+        if not places:
+            break
+    return places
+
+
+def _behind_rounds(value: Any, flags: int, text: str, places: set[int]) -> set[int]:
+    least, most, inner = value
+    for _ in range(min(least, len(text) + 1)):
+        places = _behind(inner, flags, text, places)
+    reached = set(places)
+    # After as many rounds as there are characters nothing new comes.
+    for _ in range(min(int(most) - least, len(text) + 1)):
+        places = _behind(inner, flags, text, places) - reached
+        if not places:
+            break
+        reached |= places
+    return reached
 
 
 def spread(items: Items, groups: dict[int, Items]) -> list[tuple[Any, Any]] | None:

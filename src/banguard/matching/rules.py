@@ -106,8 +106,8 @@ class LineResult(NamedTuple):
 # The same attackers come again and again; an address is read in 60 ns then, instead of 2 µs.
 canonical = lru_cache(maxsize=1024)(_canonical)
 
-# So many lines make it worth to find out how lines begin that a regex can match.
-_CHOOSE_AFTER = 64
+# So many lines make it worth to learn how they look.
+_LEARN_AFTER = 32
 
 MISSED = LineResult("missed")
 _IGNORED = LineResult("ignored")
@@ -173,16 +173,13 @@ class FilterRules:
         self._has_content = "content" in before
         # Few ignoreregexes go before many failregexes, as in fail2ban; over a window they would ignore lines long gone.
         self._ignore_first = bool(self.ignores) and not several and len(self.ignores) < len(self.failures) - 2
-        self._finders = tuple((number, pattern.find) for number, pattern in enumerate(self.failures, 1))
+        self._finders = tuple((number, pattern.find_long) for number, pattern in enumerate(self.failures, 1))
         self._quiet = tuple(LineResult("nofail", rule=number, rules=(number,)) for number, _ in self._finders)
         self._brief = tuple(LineResult("matched", (), number, (number,)) for number, _ in self._finders)
         self.given_up = 0
-        # Lines up to this length are matched by `re` without a second thought.
-        self._short = SHORT
-        self._is_assessed = False
         self._chooser: Chooser | None = None
         self.shapes: Shapes | None = None
-        self._choose_in = 0 if several else _CHOOSE_AFTER
+        self._learn_in = 0 if several else _LEARN_AFTER
         self._has_compounds = any(
             pattern.has_compounds for pattern in (*self.failures, *([] if self.prefix is None else [self.prefix]))
         )
@@ -257,7 +254,7 @@ class FilterRules:
         window = self._window
         try:
             if window is not None:
-                return self._match_any(window.add(dated.text, dated.line), dated, at, check_all=check_all)
+                return self._match_window(window, dated, at, check_all=check_all)
             shapes = self.shapes
             if shapes is not None:
                 known = shapes.find(dated.text)
@@ -266,10 +263,7 @@ class FilterRules:
                     result = self._recall(plan, plan.take(known), dated.line, at, is_brief=is_brief)
                     if result is not None:
                         return result
-            whole = dated.text + "\n"
-            if len(whole) > self._short and not self._is_safe(len(whole)):
-                return self._match_any(whole, dated, at, check_all=check_all)
-            return self._match_short(whole, dated, at, check_all=check_all)
+            return self._match_line(dated.text + "\n", dated, at, check_all=check_all)
         except GiveUpError:
             self.given_up += 1
             return MISSED
@@ -329,15 +323,15 @@ class FilterRules:
             self.prefix.hits += 1
         return {**plan.data(values)}
 
-    def _match_short(self, whole: str, dated: DatedLine, at: float | None, *, check_all: bool) -> LineResult:
-        """Do as `match` for one line that no regex has trouble with: the fast way of `_match_any`."""
+    def _match_line(self, whole: str, dated: DatedLine, at: float | None, *, check_all: bool) -> LineResult:
+        """Do as `match` for one line."""
         if self._ignore_first and self._is_ignored(whole):
             return _IGNORED
         subject = whole
         opening = None
         prefix = self.prefix
         if prefix is not None:
-            opening = prefix.find(whole)
+            opening = prefix.find_long(whole)
             if opening is None:
                 return MISSED
             prefix.hits += 1
@@ -346,14 +340,17 @@ class FilterRules:
                 if content:
                     subject = content + "\n"
         chooser = self._chooser
+        if chooser is None and len(subject) > SHORT and len(self._finders) > 1:
+            # To find out whether a regex could take long on such a text costs more than to see which can match it.
+            chooser = self._choose()
+        if self._learn_in:
+            self._count_down()
         if chooser is not None:
             finders = chooser.short.get(subject[:4])
             if finders is None:
                 finders = chooser(subject)
         else:
             finders = self._finders
-            if self._choose_in:
-                self._count_down()
         rejected = ""
         for number, find in finders:
             found = find(subject)
@@ -374,9 +371,9 @@ class FilterRules:
             return self._succeed(subject, opening, dated, at, rejected)
         return LineResult("missed", rejected=rejected) if rejected else MISSED
 
-    def _match_any(self, whole: str, dated: DatedLine, at: float | None, *, check_all: bool) -> LineResult:
-        """Do as `match`, for a line of any length or a window; the lines that match, even if ignored, leave that."""
-        window = self._window
+    def _match_window(self, window: LineWindow, dated: DatedLine, at: float | None, *, check_all: bool) -> LineResult:
+        """Do as `match` for several lines as one; those that match, even if ignored, leave the window."""
+        whole = window.add(dated.text, dated.line)
         if self._ignore_first and self._is_ignored(whole):
             return _IGNORED
         subject = whole
@@ -390,29 +387,22 @@ class FilterRules:
             if self._has_content and opening["content"]:
                 subject = f"{opening['content']}\n"
         rejected = ""
-        for number, pattern in enumerate(self.failures, 1):
-            found = pattern.find_long(subject)
+        for number, find in self._finders:
+            found = find(subject)
             if found is None:
                 continue
-            taken: tuple[int, ...] = ()
-            looked_at = whole
-            if window is not None:
-                taken = window.matched(found if opening is None or subject is whole else opening)
-                looked_at = window.texts(taken)
+            taken = window.matched(found if opening is None or subject is whole else opening)
+            looked_at = window.texts(taken)
             if self.ignores and self._is_ignored_match(looked_at, looked_at if subject is whole else subject):
-                if window is not None:
-                    window.take(taken)
+                window.take(taken)
                 return _IGNORED
             data = self._data(number, found, opening)
             wrong = no_address(data)
             if wrong:
                 rejected = rejected or wrong
                 continue
-            lines = (dated.line,) if window is None else window.take(taken)
-            result = self._conclude(data, lines, at, number)
-            if not (check_all and result.rule):
-                return result
-            return self._check_others(result, subject, tuple(enumerate((each.find_long for each in self.failures), 1)))
+            result = self._conclude(data, window.take(taken), at, number)
+            return self._check_others(result, subject, self._finders) if check_all and result.rule else result
         return self._succeed(subject, opening, dated, at, rejected)
 
     def _succeed(
@@ -427,14 +417,6 @@ class FilterRules:
                     pattern.hits += 1
                     return LineResult("nofail", success=Match(*identity, at, _texts(data), (dated.line,), 0))
         return LineResult("missed", rejected=rejected) if rejected else MISSED
-
-    def _is_safe(self, length: int) -> bool:
-        """Tell whether `re` can be let loose on a line of that *length*; find that out when first asked."""
-        if not self._is_assessed:
-            patterns = [*self.failures, *self.ignores, *self.successes, *([] if self.prefix is None else [self.prefix])]
-            self._short = min((pattern.limit for pattern in patterns), default=SHORT)
-            self._is_assessed = True
-        return length <= self._short
 
     def _data(self, number: int, found: Found, opening: Found | None) -> dict[str, object]:
         return self._over(self.failures[number - 1], found, opening)
@@ -453,29 +435,32 @@ class FilterRules:
         return before
 
     def _count_down(self) -> None:
-        self._choose_in -= 1
-        if not self._choose_in:
+        self._learn_in -= 1
+        if not self._learn_in:
             self.prepare()
+
+    def _choose(self) -> Chooser:
+        """Begin to try only regexes that can match a text that begins as it does."""
+        from banguard.matching.chooser import Chooser  # noqa: PLC0415  not for filters of one regex
+
+        if self._chooser is None:
+            self._chooser = Chooser(self.failures)
+        return self._chooser
 
     def prepare(self, learn_every: int | None = None) -> None:
         """
-        Find out for each regex how lines begin that it can match; verdicts do not change, only their cost.
+        Begin to learn the shapes of lines; verdicts do not change, only their cost.
 
-        Done of itself once some lines came: for a few lines it costs more than it saves. The shapes of lines are
-        learned from then on, from one of *learn_every* lines that show another (None: as it pays; 0: never).
+        Done of itself once some lines came. One of *learn_every* lines that show another shape is learned (None: as it
+        pays; 0: never).
         """
-        self._choose_in = 0
-        if self._window is not None:
-            return
-        from banguard.matching.chooser import Chooser  # noqa: PLC0415  not for a line or two
-        from banguard.matching.shapes import EVERY, Shapes  # noqa: PLC0415
+        self._learn_in = 0
+        if self._window is None and not self.looks_into_objects and learn_every != 0:
+            from banguard.matching.shapes import EVERY, Shapes  # noqa: PLC0415  not for a line or two
 
-        chooser = Chooser(self.failures)
-        if len(self.failures) > 1:
-            self._chooser = chooser
-        every = EVERY if learn_every is None else learn_every
-        if every and not self.looks_into_objects:
-            self.shapes = Shapes(self.prefix, self.failures, self.ignores, chooser.numbers, every=every)
+            every = EVERY if learn_every is None else learn_every
+            possible = self._choose().numbers
+            self.shapes = Shapes(self.prefix, self.failures, self.ignores, possible, every=every)
 
     def _is_ignored(self, text: str) -> bool:
         for pattern in self.ignores:

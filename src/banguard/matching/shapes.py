@@ -216,9 +216,10 @@ class Shapes:
         if shape is None:
             self._pause = min(self._pause * 2, self._every * _SELDOM)
         else:
-            self._pause = self._every
             self._known[shape.tokens] = shape
             self._compile()
+            # Most logs show few shapes, and these soon.
+            self._pause = min(self._every, _FIRST << len(self._known))
         self._wait = self._pause
 
     def _shape(self, text: str, opening: Found | None, found: Found, rule: int) -> _Shape | None:
