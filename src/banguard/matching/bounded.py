@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from banguard.matching.hazard import takes
 from banguard.matching.syntax import SINGLE, Items, character_class, compile_class, parse
 
 # More branches than any line of 64 KiB needs that a filter was written for; takes about half a second.
@@ -65,15 +66,19 @@ class BoundedMatch:
 class _Program:
     """Instructions: what to do, and with what. The tables remember which characters a test lets pass."""
 
-    __slots__ = ("arguments", "behind", "codes", "literal", "watched")
+    __slots__ = ("arguments", "behind", "codes", "greedy", "literal", "needed", "watched")
 
     def __init__(self) -> None:
         self.codes: list[int] = []
         self.arguments: list[Any] = []
-        # What must come behind a loop, by its place, where that is one character; or that the text must end there.
+        # What must come behind a loop, by its place, where that is always the same; or that the text must end there.
         self.behind: dict[int, str] = {}
+        # Loops behind which nothing can come that they take themselves: they only end where they must.
+        self.greedy: set[int] = set()
         # The text that is all it matches; empty when it is not as simple as that.
         self.literal = ""
+        # Text that stands in all that it matches.
+        self.needed = ""
         # Marks of groups on which the rest of the way may depend.
         self.watched: tuple[int, ...] = ()
 
@@ -85,6 +90,40 @@ class _Program:
         self.arguments.append(argument)
         return len(self.codes) - 1
 
+    def text_at(self, place: int) -> str:
+        """Return the text that all must begin with that is matched from *place* on, as far as that is plain."""
+        text = ""
+        while True:
+            place = self.after_saves(place)
+            if self.codes[place] != _CHAR or not self.arguments[place].literal:
+                return text
+            text += self.arguments[place].literal
+            place += 1
+
+    def may_take(self, place: int) -> int:
+        """Return the characters of which one must come from *place* on (see `hazard.takes`); all, if none must."""
+        found = 0
+        left, seen = [place], {place}
+        while left:
+            place = left.pop()
+            code, argument = self.codes[place], self.arguments[place]
+            after: tuple[int, ...] = (place + 1,)
+            if code in {_CHAR, _LOOP}:
+                found |= argument.bits
+                if code == _CHAR:
+                    continue
+            elif code in {_MATCH, _REF}:
+                return -1
+            elif code == _SPLIT:
+                after = argument
+            elif code == _JUMP:
+                after = (argument,)
+            elif code == _COND:
+                after = (place + 1, argument[1])
+            left += [each for each in after if each not in seen]
+            seen.update(after)
+        return found
+
     def after_saves(self, place: int) -> int:
         """Return the first instruction from *place* on that does more than to mark a group."""
         while self.codes[place] == _SAVE:
@@ -95,9 +134,11 @@ class _Program:
 class _Test:
     """Tells whether a character is let pass; asks `re` once for each character. *literal* is the only one, if so."""
 
-    __slots__ = ("_ask", "_run", "known", "literal")
+    __slots__ = ("_ask", "_run", "bits", "known", "literal")
 
-    def __init__(self, text: str, flags: int, literal: str) -> None:
+    def __init__(self, text: str, flags: int, literal: str, bits: int) -> None:
+        # Of other characters than ASCII only is known that there are some.
+        self.bits = bits if bits < 1 << 128 else bits | -1 << 128
         self._ask = compile_class(text, flags).match
         self._run = compile_class(f"(?:{text})*", flags).match
         self.literal = literal
@@ -118,7 +159,7 @@ class _Test:
 
 def _test(code: object, value: Any, flags: int) -> _Test:
     literal = chr(value) if str(code) == "LITERAL" and not flags & re.IGNORECASE else ""
-    return _Test(character_class(code, value), flags, literal)
+    return _Test(character_class(code, value), flags, literal, takes(code, value, flags))
 
 
 class Bounded:
@@ -162,12 +203,13 @@ class Bounded:
 class _Run:
     """One search in one text."""
 
-    __slots__ = ("_left", "_runs", "_text")
+    __slots__ = ("_left", "_places", "_runs", "_text")
 
     def __init__(self, text: str) -> None:
         self._text = text
         # Of each loop the characters that it took last: from where to where it could take them.
         self._runs: dict[_Test, tuple[int, int]] = {}
+        self._places: dict[str, int] = {}
         self._left = MAX_STEPS
 
     def run(self, program: _Program, start: int, marks: list[int], visited: dict[object, int]) -> int:
@@ -194,12 +236,12 @@ class _Run:
                 if self._left < 0:
                     raise GiveUpError
                 if behind:
-                    position = text.rfind(behind, low, position + 1)
+                    position = text.rfind(behind, low, position + len(behind))
                     if position < 0:
                         continue
                 if low < position:
                     ways.append((place, position - 1, low, behind))
-            elif behind and text[position : position + 1] != behind:
+            elif behind and not text.startswith(behind, position):
                 continue
             while True:
                 code = codes[place]
@@ -229,6 +271,10 @@ class _Run:
                         raise GiveUpError
                     # From there on all ways out of the loop were tried, or will be.
                     behind = program.behind.get(place, "")
+                    if place in program.greedy:
+                        if known > end:
+                            ways.append((place + 1, end, end, behind if behind != _END else ""))
+                        break
                     low, end = position, known - 1
                     if behind == _END:
                         low, behind = max(low, length - 1), ""
@@ -287,6 +333,13 @@ class _Run:
         self._runs[test] = (position, end)
         return end
 
+    def _last_place(self, needed: str) -> int:
+        """Return where a text stands last, -1 when nowhere."""
+        place = self._places.get(needed)
+        if place is None:
+            place = self._places[needed] = self._text.rfind(needed)
+        return place
+
     def _look(self, argument: tuple[_Program, bool, int], position: int, marks: list[int], ways: list[Any]) -> bool:
         """Try a look-ahead, or a look-behind of a fixed width; groups that a positive one catches stay."""
         program, wanted, width = argument
@@ -295,6 +348,8 @@ class _Run:
             return not wanted
         if program.literal:
             return self._text.startswith(program.literal, start) == wanted
+        if program.needed and self._last_place(program.needed) < start:
+            return not wanted
         inner = list(marks)
         found = self.run(program, start, inner, {}) >= 0
         if found and wanted:
@@ -334,6 +389,7 @@ class _Compiler:
         self.items(items, flags)
         self._program.add(_MATCH)
         program = self._program
+        program.needed = _needed(items, flags)
         program.watched = tuple(sorted(self._watched))
         if all(code == _CHAR for code in program.codes[:-1]):
             letters = [test.literal for test in program.arguments[:-1]]
@@ -341,8 +397,10 @@ class _Compiler:
         for place, code in enumerate(program.codes):
             if code == _LOOP:
                 after = program.after_saves(place + 1)
+                if not program.arguments[place].bits & program.may_take(place + 1):
+                    program.greedy.add(place)
                 if program.codes[after] == _CHAR:
-                    program.behind[place] = program.arguments[after].literal
+                    program.behind[place] = program.text_at(after)
                 elif program.codes[after] == _AT and program.arguments[after] in {"AT_END", "AT_END_STRING"}:
                     program.behind[place] = _END
 
@@ -479,4 +537,4 @@ def compile_bounded(compiled: re.Pattern[str], *, is_anchored: bool) -> Bounded 
         _Compiler(program).whole(items, flags)
     except (_UnsupportedError, RecursionError):
         return None
-    return Bounded(compiled, program, _needed(items, flags), is_anchored=is_anchored)
+    return Bounded(compiled, program, program.needed, is_anchored=is_anchored)
