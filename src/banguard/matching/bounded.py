@@ -12,7 +12,8 @@ See Russ Cox, "Regular Expression Matching in the Wild" (the matcher with a bit 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from banguard.matching.hazard import takes
@@ -22,7 +23,16 @@ from banguard.matching.syntax import SINGLE, Items, character_class, compile_cla
 MAX_STEPS = 500_000
 _MAX_SIZE = 20_000
 
-_CHAR, _LOOP, _SPLIT, _JUMP, _SAVE, _AT, _LOOK, _REF, _COND, _MATCH = range(10)
+_CHAR, _LOOP, _LAZY, _SPLIT, _JUMP, _SAVE, _AT, _LOOK, _REF, _COND, _MATCH = range(11)
+
+# Characters of what comes behind a loop that are looked at before the way is gone, and how many of its ways.
+_HEAD = 3
+_MOST_PIECES = 60
+# A loop that took fewer characters is gone through one by one.
+_NEAR = 256
+_SCOPES = ((re.IGNORECASE, "i"), (re.ASCII, "a"), (re.DOTALL, "s"))
+
+_ENDS = {"AT_END": "$", "AT_END_STRING": r"\Z", "AT_END_LINE": "(?m:$)"}
 
 _NEWLINE = re.compile("\n")
 _END = "end of text"
@@ -72,7 +82,7 @@ class _Program:
         self.codes: list[int] = []
         self.arguments: list[Any] = []
         # What must come behind a loop, by its place, where that is always the same; or that the text must end there.
-        self.behind: dict[int, str] = {}
+        self.behind: dict[int, str | _Head] = {}
         # Loops behind which nothing can come that they take themselves: they only end where they must.
         self.greedy: set[int] = set()
         # The text that is all it matches; empty when it is not as simple as that.
@@ -108,10 +118,14 @@ class _Program:
             place = left.pop()
             code, argument = self.codes[place], self.arguments[place]
             after: tuple[int, ...] = (place + 1,)
-            if code in {_CHAR, _LOOP}:
+            if code in {_CHAR, _LOOP, _LAZY}:
                 found |= argument.bits
                 if code == _CHAR:
                     continue
+            elif code == _AT and argument in _ENDS:
+                # Behind it nothing comes, or a newline.
+                found |= 1 << 10
+                continue
             elif code in {_MATCH, _REF}:
                 return -1
             elif code == _SPLIT:
@@ -124,6 +138,37 @@ class _Program:
             seen.update(after)
         return found
 
+    def beginning(self, places: Sequence[int], count: int, room: list[int]) -> str:
+        """Return a regex of the next *count* characters that may come from *places* on; of less without *room*."""
+        ways: list[str] = []
+        left, seen = list(places), set(places)
+        while left:
+            place = left.pop()
+            code, argument = self.codes[place], self.arguments[place]
+            after: tuple[int, ...] = (place + 1,)
+            if code in {_CHAR, _LOOP, _LAZY}:
+                room[0] -= 1
+                rest = ""
+                if count > 1 and room[0] > 0:
+                    rest = self.beginning([place + 1] if code == _CHAR else [place], count - 1, room)
+                ways.append(argument.regex + rest)
+                if code == _CHAR:
+                    continue
+            elif code == _AT and argument in _ENDS:
+                ways.append(_ENDS[argument])
+                continue
+            elif code in {_MATCH, _REF}:
+                return ""
+            elif code == _SPLIT:
+                after = argument
+            elif code == _JUMP:
+                after = (argument,)
+            elif code == _COND:
+                after = (place + 1, argument[1])
+            left += [each for each in after if each not in seen]
+            seen.update(after)
+        return f"(?:{'|'.join(ways)})"
+
     def after_saves(self, place: int) -> int:
         """Return the first instruction from *place* on that does more than to mark a group."""
         while self.codes[place] == _SAVE:
@@ -131,23 +176,55 @@ class _Program:
         return place
 
 
+class _Head:
+    """How something begins that is matched from a place of a program on; compiled on use."""
+
+    __slots__ = ("_more", "_place", "_program")
+
+    def __init__(self, program: _Program, place: int) -> None:
+        self._program = program
+        self._place = place
+        self._more: Callable[[str, int], object] | None = None
+
+    def places(self, text: str) -> list[int]:
+        """Return the places of *text* at which its first character stands."""
+        first = self._program.beginning([self._place], 1, [_MOST_PIECES])
+        return [found.start() for found in re.finditer(first, text)]
+
+    def stands_at(self, text: str, place: int) -> bool:
+        """Tell whether its first characters stand at a place of *text*."""
+        more = self._more
+        if more is None:
+            regex = self._program.beginning([self._place], _HEAD, [_MOST_PIECES])
+            more = self._more = re.compile(regex).match
+        return more(text, place) is not None
+
+
 class _Test:
     """Tells whether a character is let pass; asks `re` once for each character. *literal* is the only one, if so."""
 
-    __slots__ = ("_ask", "_run", "bits", "known", "literal")
+    __slots__ = ("_ask", "_run", "bits", "known", "literal", "regex", "stop")
 
     def __init__(self, text: str, flags: int, literal: str, bits: int) -> None:
         # Of other characters than ASCII only is known that there are some.
         self.bits = bits if bits < 1 << 128 else bits | -1 << 128
+        scope = "".join(letter for flag, letter in _SCOPES if flags & flag)
+        self.regex = f"(?{scope}:{text})" if scope else text
         self._ask = compile_class(text, flags).match
         self._run = compile_class(f"(?:{text})*", flags).match
         self.literal = literal
+        # A loop of it also ends where this text begins.
+        self.stop = ""
         self.known: dict[str, bool] = {}
 
     def run_end(self, text: str, position: int, end: int) -> int:
         """Return where the characters that it lets pass end, from *position* of *text* on and not behind *end*."""
         found = self._run(text, position, end)
-        return position if found is None else found.end()
+        reached = position if found is None else found.end()
+        if self.stop:
+            stop = text.find(self.stop, position, reached + len(self.stop) - 1)
+            return reached if stop < 0 else stop
+        return reached
 
     def learn(self, char: str) -> bool:
         """Ask for a character that is not known yet; nothing (the end of the text) never passes."""
@@ -203,13 +280,14 @@ class Bounded:
 class _Run:
     """One search in one text."""
 
-    __slots__ = ("_left", "_places", "_runs", "_text")
+    __slots__ = ("_heads", "_left", "_places", "_runs", "_text")
 
     def __init__(self, text: str) -> None:
         self._text = text
         # Of each loop the characters that it took last: from where to where it could take them.
         self._runs: dict[_Test, tuple[int, int]] = {}
         self._places: dict[str, int] = {}
+        self._heads: dict[_Head, list[int]] = {}
         self._left = MAX_STEPS
 
     def run(self, program: _Program, start: int, marks: list[int], visited: dict[object, int]) -> int:
@@ -222,26 +300,27 @@ class _Run:
         text, length = self._text, len(self._text)
         codes, arguments, watched = program.codes, program.arguments, program.watched
         size = length + 1
-        # Ways still to try: place in the program, place in the text, and down to where each place of the text is one,
-        # as far as a certain character stands there. A negative place is a mark to be set back to what it was before
+        # Ways still to try: place in the program, place in the text, and down (or up) to where each place of the text
+        # is one, as far as a certain text stands there. A negative place is a mark to be set back to what it was before
         # the way that failed.
-        ways: list[tuple[int, int, int, str]] = [(0, start, start, "")]
+        ways: list[tuple[int, int, int, str | _Head]] = [(0, start, start, "")]
         while ways:
             place, position, low, behind = ways.pop()
             if place < 0:
                 marks[~place] = position
                 continue
-            if low < position:
+            if low != position:
                 self._left -= 1
                 if self._left < 0:
                     raise GiveUpError
+                is_upwards = low > position
                 if behind:
-                    position = text.rfind(behind, low, position + len(behind))
+                    position = self._next_place(behind, position, low)
                     if position < 0:
                         continue
-                if low < position:
-                    ways.append((place, position - 1, low, behind))
-            elif behind and not text.startswith(behind, position):
+                if low != position:
+                    ways.append((place, position + 1 if is_upwards else position - 1, low, behind))
+            elif behind and self._next_place(behind, position, low) < 0:
                 continue
             while True:
                 code = codes[place]
@@ -257,7 +336,7 @@ class _Run:
                         break
                     position += 1
                     place += 1
-                elif code == _LOOP:
+                elif code in {_LOOP, _LAZY}:
                     begin, end = self._runs.get(argument, _NO_RUN)
                     if not begin <= position <= end:
                         end = self._run_end(argument, position, begin, end)
@@ -276,6 +355,9 @@ class _Run:
                             ways.append((place + 1, end, end, behind if behind != _END else ""))
                         break
                     low, end = position, known - 1
+                    if code == _LAZY:
+                        ways.append((place + 1, low, end, behind if behind != _END else ""))
+                        break
                     if behind == _END:
                         low, behind = max(low, length - 1), ""
                         if end < low:
@@ -332,6 +414,33 @@ class _Run:
         self._left -= (reached - position) >> 6
         self._runs[test] = (position, end)
         return end
+
+    def _next_place(self, behind: str | _Head, position: int, last: int) -> int:
+        """Return the first place from *position* on, down or up to *last*, where a text stands; -1: there is none."""
+        text = self._text
+        if isinstance(behind, str):
+            if last > position:
+                return text.find(behind, position, last + len(behind))
+            return text.rfind(behind, last, position + len(behind))
+        step = 1 if last > position else -1
+        places = self._heads.get(behind)
+        if places is None:
+            if abs(last - position) < _NEAR:
+                for at in range(position, last + step, step):
+                    if behind.stands_at(text, at):
+                        return at
+                return -1
+            places = self._heads[behind] = behind.places(text)
+            self._left -= len(places) >> 3
+        at = bisect_left(places, position) if step > 0 else bisect_right(places, position) - 1
+        began = at
+        while 0 <= at < len(places) and (places[at] <= last if step > 0 else places[at] >= last):
+            if behind.stands_at(text, places[at]):
+                self._left -= abs(at - began) >> 3
+                return places[at]
+            at += step
+        self._left -= abs(at - began) >> 3
+        return -1
 
     def _last_place(self, needed: str) -> int:
         """Return where a text stands last, -1 when nowhere."""
@@ -395,7 +504,7 @@ class _Compiler:
             letters = [test.literal for test in program.arguments[:-1]]
             program.literal = "".join(letters) if all(letters) else ""
         for place, code in enumerate(program.codes):
-            if code == _LOOP:
+            if code in {_LOOP, _LAZY}:
                 after = program.after_saves(place + 1)
                 if not program.arguments[place].bits & program.may_take(place + 1):
                     program.greedy.add(place)
@@ -403,6 +512,8 @@ class _Compiler:
                     program.behind[place] = program.text_at(after)
                 elif program.codes[after] == _AT and program.arguments[after] in {"AT_END", "AT_END_STRING"}:
                     program.behind[place] = _END
+                if not program.behind.get(place) and program.may_take(place + 1) != -1:
+                    program.behind[place] = _Head(program, place + 1)
 
     def items(self, items: Items, flags: int) -> None:
         """Compile items one after the other."""
@@ -446,8 +557,9 @@ class _Compiler:
         endless = str(most) == "MAXREPEAT"
         for _ in range(least):
             self.items(inner, flags)
-        if endless and greedy and len(inner) == 1 and str(inner[0][0]) in SINGLE:
-            program.add(_LOOP, _test(*inner[0], flags))
+        single = _single(inner, flags) if endless else None
+        if single is not None:
+            program.add(_LOOP if greedy else _LAZY, single)
             return
         ends: list[int] = []
         begin = len(program.codes)
@@ -495,6 +607,23 @@ class _Compiler:
         if no:
             self.items(no, flags)
         program.arguments[jump] = len(program.codes)
+
+
+def _single(items: Items, flags: int) -> _Test | None:
+    """Return the test of a loop over single characters, also when it must end before some text: `(?:(?!end).)*`."""
+    while len(items) == 1 and str(items[0][0]) == "SUBPATTERN" and items[0][1][:3] == (None, 0, 0):
+        items = items[0][1][3]
+    stop = ""
+    if len(items) == 2 and str(items[0][0]) == "ASSERT_NOT" and items[0][1][0] > 0:
+        ahead = items[0][1][1]
+        if not flags & re.IGNORECASE and all(str(code) == "LITERAL" for code, _ in ahead):
+            stop = "".join(chr(value) for _, value in ahead)
+    items = items[1:] if stop else items
+    if len(items) != 1 or str(items[0][0]) not in SINGLE:
+        return None
+    test = _test(*items[0], flags)
+    test.stop = stop
+    return test
 
 
 def _at_kind(name: str, flags: int) -> str:

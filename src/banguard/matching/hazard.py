@@ -3,9 +3,9 @@ Tell how the effort of backtracking over a regex can grow with the length of a t
 
 The regex is read as a graph: one node for each place at which it takes a character, edges to the places that may come
 next. Two ways around a node with the same characters mean that the effort can double with every round; loops in a row
-that can share the same characters mean a power of the length, one for each loop. Assertions and back-references are
-passed over, so the answer may be too high, never too low for what stands between them. See Weber and Seidl, "On the
-degree of ambiguity of finite automata", 1991.
+that can share the same characters mean a power of the length, one for each loop. What assertions refuse is not known,
+nor what a back-reference is, so the answer may be too high. See Weber and Seidl, "On the degree of ambiguity of finite
+automata", 1991.
 """
 
 from __future__ import annotations
@@ -59,10 +59,12 @@ class Graph:
 
     *first* may begin a match, *last* end one; *follow* says what may come after each, in how many ways. *takes* are the
     characters that a place takes: bit n stands for the ASCII character n, higher ones for others. Of a
-    group that is repeated less than ten times only one round is told. Raise OverflowError when it gets too large.
+    group that is repeated less than ten times only one round is told. With *looks* assertions are ways that end. Raise
+    OverflowError when it gets too large.
     """
 
-    def __init__(self, items: Items, flags: int) -> None:
+    def __init__(self, items: Items, flags: int, *, looks: bool = False) -> None:
+        self._looks = looks
         self.takes: list[int] = []
         self.follow: list[Weights] = []
         self.loops: list[int] = []
@@ -111,6 +113,9 @@ class Graph:
             return _either(self._items(branch, flags) for branch in value[1])
         if name == "GROUPREF_EXISTS":
             return _either(self._items(branch or [], flags) for branch in value[1:])
+        if name in {"ASSERT", "ASSERT_NOT"} and self._looks:
+            # It is tried, and then what comes is as it was.
+            return _Part(self._items(value[1], flags).first, {}, 1)
         if name == "GROUPREF":
             return self._repeat(0, "MAXREPEAT", [("ANY", None)], flags | re.DOTALL)
         return _Part({}, {}, 1)
@@ -263,9 +268,9 @@ def _of_members(members: Iterable[tuple[Any, Any]], flags: int) -> int:
     return _ALL & ~bits if is_negated else bits
 
 
-def _graph(regex: str, flags: int) -> Graph | None:
+def _graph(regex: str, flags: int, *, looks: bool = False) -> Graph | None:
     parsed = parse(regex, flags)
-    return None if parsed is None else Graph(*parsed)
+    return None if parsed is None else Graph(*parsed, looks=looks)
 
 
 def explodes(regex: str, flags: int = 0) -> bool:
@@ -282,7 +287,7 @@ def explodes(regex: str, flags: int = 0) -> bool:
 def safe_length(regex: str, flags: int = 0, *, is_anchored: bool) -> int:
     """Return up to which length of text a *regex* that does not explode needs about 25 milliseconds at most."""
     try:
-        graph = _graph(regex, flags)
+        graph = _graph(regex, flags, looks=True)
         chains = [] if graph is None else list(graph.chains())
     except (OverflowError, RecursionError):
         return 0

@@ -43,6 +43,18 @@ class _Group:
             self.lines = self.passed = 0
 
 
+def _first_lines(block: bytes, count: int) -> Spans:
+    """Return the first lines of a block, at most *count*."""
+    spans: list[tuple[int, int]] = []
+    start = 0
+    while start < len(block) and len(spans) < count:
+        end = block.find(b"\n", start)
+        end = len(block) if end < 0 else end
+        spans.append((start, end))
+        start = end + 1
+    return tuple(spans)
+
+
 class Screen:
     """
     Says which lines of a block are candidates for which jail.
@@ -69,9 +81,11 @@ class Screen:
         if not self._groups:
             return {}
         lines = block.count(b"\n")
-        if self._first > 0:
+        if lines <= self._first:
             self._first -= lines
             return {}
+        first = _first_lines(block, self._first)
+        self._first = 0
         awake = [group for group in self._groups if group.resting <= 0]
         if awake != self._scanned or self._scanner is None:
             self._scanner = self._build([group.wanted for group in awake]) if awake else None
@@ -83,6 +97,9 @@ class Screen:
         answer: dict[str, Spans | None] = {}
         for group, spans in zip(awake, self._scanner(block), strict=True):
             group.count(lines, len(spans))
+            if first:
+                behind = first[-1][1]
+                spans = (*first, *(span for span in spans if span[0] > behind))
             for jail in group.jails:
                 answer[jail] = spans
         return answer

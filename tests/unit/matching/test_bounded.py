@@ -49,6 +49,12 @@ CASES = [
     (r"a.b", 0),
     (r"[^\W\d_]{2,3}", 0),
     (r"(?:(?!end).)*end", 0),
+    (r"(?:(?!ab).)*?b(?:(?!ba)\w)+c", 0),
+    (r"(?:(?!a)(?!b).)+", 0),
+    (r"\s*(?:\w+ )?(?:from|user) (\d)", 0),
+    (r".*? (?:from|user) (?P<u>.*) a", 0),
+    (r"^\w* ?(?:ab|(?i:cd))+.*?(?:x|yz)?$", 0),
+    (r"(?!.*ab.*c)\w+b", 0),
     (r"(a{2,3}){2}", 0),
     (r"(?:a*)*b", 0),
     (r"(?:a*?b?)+c", 0),
@@ -99,10 +105,34 @@ def test_finds_what_re_finds(regex, flags):
         assert facts(re.search(regex, text, flags)) == facts(matcher.search(text)), repr(text)
 
 
-PIECES = ["a", "b", "(a|b)", "(?:a|b)*", "(ab)?", "a*", "b+?", ".", "[^a]", "(?=a)", "(?!b)", "^", "$", r"\b", "(?:a+)+", "a{1,2}", "|", "(?P<n>a)?", "(?(n)a|b)", "(?P=n)"]  # fmt: skip
+LONG = [
+    r"^\w* ?(?:ab|cd|x) (?P<u>.*)$",
+    r"^(?P<u>.*?)(?:ab|cd)?\s*$",
+    r"^(?P<u>.+?) (?:from|by) (?P<h>\d+)",
+    r"^(?P<u>.*) (?:from|by) (?P<h>\d+)",
+    r"^(?P<u>.*) from (?P<h>\d+)",
+    r"^\s*(?:\w+ )?(?P<u>(?:(?!from).)*)from",
+    r"^(?:(?!from).)*?(?:f|a)r",
+    r"^(?!.* by )(?P<u>.*) from",
+    r"(?i)[a-d]+?(?:X| )",
+]
+FILLINGS = ["a", "ab", " ", "from ", " by 1", "cd x", "é"]
 
 
-@settings(max_examples=600, deadline=None)
+@pytest.mark.parametrize("regex", LONG)
+def test_finds_what_re_finds_in_long_texts(regex):
+    """Loops over much text are left at the same place."""
+    matcher = bounded(regex)
+    for filling in FILLINGS:
+        for before, behind in (("", ""), ("x ", " from 1"), ("ab ", " by 2\n"), ("", "ab \n"), (" user ", "cd")):
+            text = before + filling * 400 + behind
+            assert facts(re.search(regex, text)) == facts(matcher.search(text)), (before, filling, behind)
+
+
+PIECES = ["a", "b", "(a|b)", "(?:a|b)*", "(ab)?", "a*", "b+?", ".", "[^a]", "(?=a)", "(?!b)", "^", "$", r"\b", "(?:a+)+", "a{1,2}", "|", "(?P<n>a)?", "(?(n)a|b)", "(?P=n)", "[ab]*", "\\w*?", "(?:(?!ab).)*", "(?:(?!b)\\w)*?", r"\Z", r"\s*$"]  # fmt: skip
+
+
+@settings(max_examples=1000, deadline=None)
 @given(
     st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join),
     st.text(alphabet="ab\n", max_size=9),

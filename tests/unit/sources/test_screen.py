@@ -38,7 +38,7 @@ def test_the_first_lines_of_a_log_go_to_all():
     """Date detectors come to know a log by its first lines."""
     made, _, built = screen(a=REFUSED)
     assert {} == made(FIRST[:-6])
-    assert {} == made(BLOCK)
+    assert {"a": ((0, 2), (3, 10))} == made(BLOCK)
     assert {"a": ((3, 10),)} == made(BLOCK)
     assert [1] == built
 
@@ -72,6 +72,13 @@ def test_nothing_is_built_where_all_want_every_line():
     assert {} == made(FIRST)
     assert {} == made(BLOCK)
     assert [] == built
+
+
+def test_the_first_lines_of_a_block():
+    """Only as many lines as it takes go to all, the rest of their block is looked at."""
+    made, _, _ = screen(a=REFUSED)
+    assert {} == made(FIRST[:-12])
+    assert {"a": ((0, 3), (4, 7), (14, 21))} == made(b"one\ntwo\nthree\nrefused\n")
 
 
 def test_the_one_that_sources_get():
