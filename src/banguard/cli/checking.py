@@ -123,11 +123,13 @@ def _try(wish: Wish, config: Config, say: Voice) -> tuple[list[Problem], dict[st
         except ConfigError:
             if wish.jail and not any(problem.jail == name for problem in config.errors):
                 raise
-    hits = try_log(wish.log, [jail for jail in jails if jail.filter.failregex], SystemClock().now())
+    hits = try_log(
+        wish.log, [jail for jail in jails if jail.filter.failregex or jail.filter.fields], SystemClock().now()
+    )
     rows = [
         (each.jail.name, number, count, regex)
         for each in hits.jails
-        for number, (count, regex) in enumerate(zip(each.rules, each.jail.filter.failregex, strict=True), 1)
+        for number, (count, regex) in enumerate(zip(each.rules, each.texts, strict=True), 1)
     ]
     table: dict[str, object] = {
         "lines": hits.lines,

@@ -26,12 +26,13 @@ class JailHits:
     """
     What one jail finds in a log.
 
-    *rules* counts the hits of each failregex in order; *hosts* the failures by host, *banned* are those that reached
-    maxretry within findtime; *ignored* counts lines that an ignoreregex takes out, *undated* failures without a date,
-    *rejected* those in which no address stands where one belongs, with an example.
+    *rules* counts the hits of each rule of *texts* in order; *hosts* the failures by host, *banned* are those that
+    reached maxretry within findtime; *ignored* counts lines that an ignoreregex takes out, *undated* failures without
+    a date, *rejected* those in which no address stands where one belongs, with an example.
     """
 
     jail: JailConfig
+    texts: tuple[str, ...]
     rules: list[int]
     hosts: Counter[str] = field(default_factory=Counter)
     banned: set[str] = field(default_factory=set)
@@ -55,7 +56,7 @@ class _Trial:
 
     def __init__(self, jail: JailConfig, now: float) -> None:
         self.rules: FilterRules = make_rules(jail, journal=False)
-        self.hits = JailHits(jail, [0] * len(self.rules.failures))
+        self.hits = JailHits(jail, tuple(rule.text for rule in self.rules.failures), [0] * len(self.rules.failures))
         self._counter = FailureCounter(maxretry=jail.maxretry, findtime=jail.findtime)
         self._now = now
 

@@ -67,7 +67,7 @@ def check_jail(jail: JailConfig, *, logs: bool = True) -> Iterator[Problem]:
             jail.name,
             jail.places.get("logpath"),
         )
-    elif not jail.logpath and not jail.filter.journalmatch and jail.filter.failregex:
+    elif not (jail.logpath or jail.filter.journalmatch) and (jail.filter.failregex or jail.filter.fields):
         message = tell("there is no logpath, so nothing can be read", code="log-none")
         yield Problem(Severity.ERROR, message, jail.name, jail.places.get("filter"))
 

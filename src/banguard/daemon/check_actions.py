@@ -108,16 +108,6 @@ def _instead(action: ActionConfig, which: Which) -> str:
 
 
 def _programs(action: ActionConfig, which: Which) -> Iterator[Message]:
-    if action.kind is ActionKind.NATIVE:
-        for program in NEEDS[action.native].programs if action.native in NEEDS else ():
-            if which(program) is None:
-                yield tell(
-                    "action {action}: the program {program} is not there",
-                    code="program-missing",
-                    action=action.file,
-                    program=program,
-                )
-        return
     for program in dict.fromkeys(programs_of(action)):
         if which(program) is None:
             yield tell(
@@ -151,7 +141,12 @@ def _kernel(
 
 
 def programs_of(action: ActionConfig) -> Iterator[str]:
-    """Yield the programs that the commands of *action* call, as far as they are plain to see."""
+    """Yield the programs that *action* runs; those of shell text as far as they are plain to see."""
+    if action.native == "mail" and action.properties.get("transport", "sendmail").strip() != "smtp":
+        yield (action.properties.get("mailcmd", "").split() or ["/usr/sbin/sendmail"])[0]
+    if action.kind is ActionKind.NATIVE:
+        yield from NEEDS[action.native].programs if action.native in NEEDS else ()
+        return
     for name, text in action.commands.items():
         command, _, condition = name.partition("?")
         if command not in COMMANDS:

@@ -135,9 +135,9 @@ def check_doubled(config: Config) -> Iterator[Problem]:
     for jail in config.jails.values():
         rules = jail.filter
         logs = frozenset(path.pattern for path in jail.logpath) if jail.backend != "systemd" else frozenset("journal")
-        if not rules.failregex or not logs:
+        if not (rules.failregex or rules.fields) or not logs:
             continue
-        key = (rules.prefregex, rules.failregex, rules.ignoreregex, rules.journalmatch, logs)
+        key = (rules.prefregex, rules.failregex, rules.fields, rules.ignoreregex, rules.journalmatch, logs)
         other = seen.setdefault(key, jail)
         if other is jail:
             continue

@@ -7,10 +7,11 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from banguard.config.schema import JailConfig, Place, Problem, Severity
+from banguard.daemon.parts import make_rules
 from banguard.matching import FilterRules
-from banguard.matching.dates import DateDetector
 from banguard.matching.zones import EPOCH_WALL, parse_zone
 from banguard.message import Message, tell
 from banguard.sources.lines import line_form
@@ -142,18 +143,18 @@ def last_lines(path: str, encoding: str) -> list[str]:
 
 def _dates(jail: JailConfig, rules: FilterRules, path: str, now: float) -> Iterator[Problem]:
     lines = last_lines(path, jail.logencoding)
-    found = [rules.detector.find(line, now) for line in lines]
+    found = [rules.date(line, now) for line in lines]
     place = jail.filter.places.get("datepattern") or jail.places.get("datepattern") or jail.places.get("logpath")
-    times = [each.time for each in found if each is not None and each.time is not None]
+    times = [each.time for each in found if each.time is not None]
     if not times:
-        if len(lines) >= _FEW and not any(each is not None and each.optional for each in found):
+        if len(lines) >= _FEW and not any(each.optional for each in found):
             yield _undated(jail, path, lines, now, place)
         return
     newest = max(times)
     skew = _written(path) - newest
     steps = round(skew / QUARTER)
     if steps and abs(skew - steps * QUARTER) <= SLACK and abs(skew) <= WIDEST:
-        line = next(line for line, each in zip(lines, found, strict=True) if each is not None and each.time == newest)
+        line = next(line for line, each in zip(lines, found, strict=True) if each.time == newest)
         yield _skewed(jail, path, line, newest, steps)
     elif newest > now + NEAR:
         message = tell(
@@ -170,9 +171,8 @@ def _undated(jail: JailConfig, path: str, lines: list[str], now: float, place: P
     )  # fmt: skip
     proposal = tell("write a datepattern for it, or datepattern = {{NONE}} when its lines have no date")
     if jail.filter.datepattern is not None:
-        default = DateDetector(None, timezone=jail.logtimezone)
-        read = [default.find(line, now) for line in lines]
-        if any(each is not None and each.time is not None for each in read):
+        usual = make_rules(replace(jail, filter=replace(jail.filter, datepattern=None)), journal=False)
+        if any(usual.date(line, now).time is not None for line in lines):
             proposal = tell("leave datepattern out: the usual forms are found without it")
     return Problem(Severity.WARNING, message, jail.name, place, proposal)
 
@@ -184,7 +184,7 @@ def _skewed(jail: JailConfig, path: str, line: str, newest: float, steps: int) -
         code="date-skew", path=path, hours=hours, written=_clock(newest + steps * QUARTER), said=_clock(newest),
     )  # fmt: skip
     place = jail.places.get("logtimezone") or jail.places.get("logpath")
-    if _names_zone(jail.filter.datepattern, line, newest):
+    if _names_zone(jail, line, newest):
         proposal = tell("the dates name their zone, so the clock of the program that writes them is wrong")
     else:
         offset = _offset(jail.logtimezone, newest) - steps * QUARTER
@@ -193,10 +193,12 @@ def _skewed(jail: JailConfig, path: str, line: str, newest: float, steps: int) -
     return Problem(Severity.WARNING, message, jail.name, place, proposal)
 
 
-def _names_zone(datepattern: str | None, line: str, now: float) -> bool:
+def _names_zone(jail: JailConfig, line: str, now: float) -> bool:
     """Tell whether the date of *line* says its own zone, by reading it in two zones."""
-    first, second = (DateDetector(datepattern, timezone=zone).find(line, now) for zone in ("UTC", "UTC+0100"))
-    return first is not None and second is not None and first.time is not None and first.time == second.time
+    times = {
+        make_rules(replace(jail, logtimezone=zone), journal=False).date(line, now).time for zone in ("UTC", "UTC+0100")
+    }
+    return len(times) == 1
 
 
 def _offset(timezone: str | None, at: float) -> float:

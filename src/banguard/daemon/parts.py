@@ -60,7 +60,9 @@ def make_rules(config: JailConfig, *, journal: bool) -> FilterRules:
     except PatternError as error:
         place = _place_of(config, error.pattern)
         path, line = place if place is not None else (rules.path or None, None)
-        message = error.message if error.pattern in error.message else f"{error.message}: {error.pattern!r}"
+        message = error.message
+        if error.pattern not in message:
+            message = tell("{reason}: {text!r}", reason=error.message, text=error.pattern)
         raise ConfigError(message, path=path, line=line) from None
 
 

@@ -73,6 +73,17 @@ def test_a_rule_that_catches_no_address(log):
     assert "rule-no-address" in [code_of(each.message) for each in remarks(hits)]
 
 
+def test_a_json_log(tmp_path):
+    """Rules on fields are counted and shown like others."""
+    rules = FilterConfig(logformat="json", fields=(("field.ip", ("^<HOST>$",)), ("field.status", ("^401$",))))
+    path = tmp_path / "x.json"
+    path.write_text(
+        '{"ts":1699999000,"ip":"192.0.2.1","status":401}\n{"ts":1699999001,"ip":"192.0.2.1","status":200}\n'
+    )
+    (found,) = try_log(str(path), [jail(rules=rules)], NOW).jails
+    assert ([1], 1, {"192.0.2.1": 1}) == (found.rules, len(found.texts), found.hosts)
+
+
 def test_a_log_in_a_wide_encoding(tmp_path):
     """Its lines are found as the server finds them."""
     path = tmp_path / "wide.log"

@@ -86,6 +86,18 @@ def test_a_command_whose_program_is_missing():
 
 
 @pytest.mark.parametrize(
+    ("properties", "program"),
+    [({}, "/usr/sbin/sendmail"), ({"mailcmd": "/opt/post -t"}, "/opt/post"), ({"transport": "smtp"}, None)],
+)
+def test_mail_needs_a_program_or_a_server(properties, program):
+    """By sendmail a program is run, which must be there; by SMTP none is."""
+    mail = ActionConfig("mail", "mail", ActionKind.NATIVE, native="mail", properties=properties)
+    assert ([] if program is None else [f"action mail: the program {program} is not there"]) == [
+        message for _, message, _, _ in found(mail)
+    ]
+
+
+@pytest.mark.parametrize(
     ("word", "right"),
     [("22", True), ("http", True), ("0:65535", True), ("1-5", True), ("ssh:http", True), ("<port>", True),
      ("htpp", False), ("70000", False), ("9:1", False)],

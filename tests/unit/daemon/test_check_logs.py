@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -109,6 +112,23 @@ def test_logs_that_cannot_be_read(tmp_path, log):
     assert [("log-directory", f"name the files in it: {tmp_path}/dir/*.log")] == found(str(tmp_path / "dir"))
     assert ["log-special"] == [code for code, _ in found(str(tmp_path / "pipe"))]
     assert ["log-missing"] == [code for code, _ in found(good, str(tmp_path / "no*.log"))]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_logs_that_may_not_be_read():
+    """A file, and a directory, that the user may not look into: whoever is asked to read them has to be another."""
+    place = Path(tempfile.mkdtemp(prefix="bg-", dir="/tmp"))  # those of pytest are closed to others
+    place.chmod(0o711)
+    (place / "x.log").touch(mode=0o600)
+    (place / "closed").mkdir(mode=0o700)
+    (place / "closed" / "y.log").touch()
+    os.seteuid(65534)
+    try:
+        assert ["log-unreadable"] == [code for code, _ in found(str(place / "x.log"))]
+        assert ["log-unreadable"] == [code for code, _ in found(str(place / "closed" / "*.log"))]
+    finally:
+        os.seteuid(0)
+        shutil.rmtree(place)
 
 
 def test_a_log_that_nobody_writes(log):
