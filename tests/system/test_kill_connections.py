@@ -97,6 +97,10 @@ def test_open_connections_are_cut(network, server, tmp_path):
     for source in (CLIENTS[1], CLIENTS6[1]):
         eventually(lambda source=source: ends[source].read_text() == reset, what=f"{source} is cut with its network")
     assert ["open\n"] * 2 == [ends[source].read_text() for source in (CLIENTS[2], CLIENTS6[2])]
+    server.ask("set", "leaves", "kill_connections", "yes")
+    server.ask("set", "leaves", "unbanip", CLIENTS[2])
+    server.ask("set", "leaves", "banip", CLIENTS[2])
+    eventually(lambda: ends[CLIENTS[2]].read_text() == reset, what="it can be switched on while the server runs")
     server.stop()
 
 

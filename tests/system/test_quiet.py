@@ -80,3 +80,41 @@ banaction = route
     eventually(lambda: not any(server.banned(jail) for jail in JAILS), what="all are free")
     assert 3.5 <= time.monotonic() - ended <= 8.5
     server.stop()
+
+
+def test_listening_can_be_switched_while_the_server_runs(machine, banguard, tmp_path):
+    """The firewall counts as long as somebody wants to know, and the bans stay."""
+    server = banguard(machine)
+    (tmp_path / "app.log").touch()
+    server.write(
+        "jail.local",
+        f"""[DEFAULT]
+filter =
+failregex = ^ bad <HOST>$
+logpath = {tmp_path}/app.log
+[nft]
+enabled = true
+banaction = nftables
+[set]
+enabled = true
+banaction = iptables-ipset
+""",
+    )
+    server.start(jails=["nft", "set"])
+
+    def counting():
+        listed = machine.run("sh", "-c", "nft list ruleset; ipset save").stdout
+        held = listed.count("192.0.2.1 ")
+        return ("seen4-nft" in listed, " counters" in listed, held)
+
+    for jail in ("nft", "set"):
+        server.ask("set", jail, "banip", "192.0.2.1")
+        server.await_ban(jail, "192.0.2.1")
+    assert (False, False, 2) == counting()
+    for jail in ("nft", "set"):
+        assert "86400" in server.ask("set", jail, "bantime.quiet", "1d")
+    eventually(lambda: counting() == (True, True, 2), what="it counts")
+    for jail in ("nft", "set"):
+        server.ask("set", jail, "bantime.quiet", "")
+    eventually(lambda: counting() == (False, False, 2), what="it counts no longer")
+    server.stop()

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from banguard.actions.backend_worker import BackendWorker
 from banguard.actions.base import (
@@ -25,7 +25,6 @@ from banguard.actions.base import (
 )
 from banguard.actions.batch import DesiredState, Notices
 from banguard.actions.command import CommandAction, Turn
-from banguard.actions.connections import Connections
 from banguard.actions.jail_worker import JailWorker
 from banguard.actions.worker import StartThread, Worker, start_thread
 from banguard.clock import Clock, SystemClock
@@ -33,6 +32,9 @@ from banguard.config.schema import ActionConfig, ActionKind
 from banguard.errors import ActionError
 from banguard.model import ActionFailed, Ban, BanChange, Fact
 from banguard.run import Cancel
+
+if TYPE_CHECKING:
+    from banguard.actions.connections import Connections
 
 logger = logging.getLogger("banguard.actions")
 
@@ -179,6 +181,8 @@ class Dispatcher:
         with self._lock:
             self._cutting = self._cutting | {jail} if on else self._cutting - {jail}
             if on and self._connections is None:
+                from banguard.actions.connections import Connections  # noqa: PLC0415  few jails want it
+
                 self._connections = Connections(
                     clock=self._clock, publish=self._publish, start_thread=self._start_thread
                 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from banguard import netaddr, run
@@ -113,8 +113,7 @@ class IpsetAction:
         if not self._swept:
             self._swept = True
             gone, present = self._chains.sweep(), self._present()
-            names = [f"{chain}-{kind}{family}" for chain in gone for kind in "an" for family in (4, 6)]
-            self._restore([f"destroy {name}" for name in names if name in present])
+            self._restore([line for chain in gone for line in _destruction(chain, present)])
 
     def leave(self, member: str) -> None:
         """Remove the member's chain and sets."""
@@ -211,8 +210,7 @@ class IpsetAction:
     def _remove(self, spec: Spec) -> None:
         self._chains.remove(spec)
         present = self._present()
-        names = [name for family in (4, 6) for name in sets_of(spec, family) if name in present]
-        self._restore([f"destroy {name}" for name in names])
+        self._restore(_destruction(spec.chain, present))
 
     def _rules(self, member: str, spec: Spec, family: int) -> Iterable[str]:
         del member
@@ -242,6 +240,12 @@ def _addition(name: str, address: str, until: float | None, now: float) -> list[
 
 def _asks_ours(chain: str, rule: str) -> bool:
     return rule.startswith(f"-m set --match-set {chain}-")
+
+
+def _destruction(chain: str, present: Collection[str]) -> list[str]:
+    """Return what destroys the sets named after *chain*, those that were being filled too."""
+    names = [f"{chain}-{kind}{family}{new}" for kind in "an" for family in (4, 6) for new in ("", "-new")]
+    return [f"destroy {name}" for name in names if name in present]
 
 
 def sets_of(spec: Spec, family: int) -> tuple[str, str]:

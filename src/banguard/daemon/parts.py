@@ -113,7 +113,11 @@ def deaf(config: JailConfig) -> str:
     if not config.increment.quiet or any(map(counts_senders, config.actions)):
         return ""
     can = ", ".join(name for name in NATIVE_ACTIONS if hasattr(native_action(name), "senders"))
-    return f"bantime.quiet has no effect: no action of this jail can tell who still sends; these can: {can}"
+    return tell(
+        "bantime.quiet has no effect: no action of this jail can tell who still sends; these can: {can}",
+        code="quiet-deaf",
+        can=can,
+    )
 
 
 def _place_of(config: JailConfig, pattern: str) -> tuple[str, int] | None:

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from banguard.config.schema import ActionConfig, Config, FilterConfig, JailConfig, LogPath, Place, Problem, Severity
+from banguard.config.schema import (
+    ActionConfig,
+    BantimeIncrement,
+    Config,
+    FilterConfig,
+    JailConfig,
+    LogPath,
+    Place,
+    Problem,
+    Severity,
+)
 from banguard.daemon.check import check, check_jail
 
 
@@ -84,3 +94,19 @@ def test_a_regex_that_a_line_could_keep_busy_is_warned_of(log: LogPath, regex: s
     assert (Severity.WARNING, place) == (problem.severity, problem.place)
     assert problem.message.startswith(f"failregex {regex!r}: ")
     assert words in problem.message
+
+
+def test_quiet_where_nobody_listens_is_warned_of(log: LogPath) -> None:
+    """With the place of the option; the jail works all the same."""
+    place = Place("jail.local", 3)
+    jail = JailConfig(
+        "sshd",
+        logpath=(log,),
+        filter=FilterConfig(failregex=("^bad <HOST>$",)),
+        increment=BantimeIncrement(quiet=86_400.0),
+        actions=(ActionConfig("own", "own", commands={"actionban": "true"}),),
+        places={"bantime.quiet": place},
+    )
+    (problem,) = check_jail(jail)
+    assert (Severity.WARNING, place) == (problem.severity, problem.place)
+    assert problem.message.startswith("bantime.quiet has no effect")

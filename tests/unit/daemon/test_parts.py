@@ -7,8 +7,18 @@ from pathlib import Path
 import pytest
 
 from banguard.bans.store import MemoryStore
-from banguard.config.schema import Config, FilterConfig, JailConfig, LogPath, Place, ServerConfig
-from banguard.daemon.parts import allow_ipv6, check_encoding, make_rules, open_store, run_check, with_own_log
+from banguard.config.schema import (
+    ActionConfig,
+    ActionKind,
+    BantimeIncrement,
+    Config,
+    FilterConfig,
+    JailConfig,
+    LogPath,
+    Place,
+    ServerConfig,
+)
+from banguard.daemon.parts import allow_ipv6, check_encoding, deaf, make_rules, open_store, run_check, with_own_log
 from banguard.errors import ConfigError
 
 
@@ -105,3 +115,28 @@ def test_a_condition_that_cannot_be_used_is_reported_with_its_place() -> None:
         with pytest.raises(ConfigError) as caught:
             make_rules(JailConfig("a", filter=rules), journal=False)
         assert ("filter.d/x.conf", 9) == (caught.value.path, caught.value.line)
+
+
+def native(name: str) -> ActionConfig:
+    return ActionConfig(name, name, ActionKind.NATIVE, native=name)
+
+
+@pytest.mark.parametrize(
+    ("is_deaf", "quiet", "actions"),
+    [
+        (False, None, ()),
+        (False, 0.0, (native("route"),)),
+        (False, 60.0, (native("nftables"),)),
+        (False, 60.0, (native("mail"), native("route"), native("ipset"))),
+        (True, 60.0, (native("mail"), native("route"))),
+        (True, 60.0, (ActionConfig("own", "own", commands={"actionban": "true"}),)),
+        (True, 60.0, (native("nosuch"),)),
+    ],
+)
+def test_who_still_sends_has_to_be_told_by_a_firewall(
+    is_deaf: bool, quiet: float | None, actions: tuple[ActionConfig, ...]
+) -> None:
+    """`bantime.quiet` has no effect where none can, and the message names those that could."""
+    message = deaf(JailConfig("a", increment=BantimeIncrement(quiet=quiet), actions=actions))
+    assert is_deaf is bool(message)
+    assert is_deaf is message.endswith("these can: nftables, iptables, ipset, firewalld")
