@@ -41,7 +41,7 @@ def run(words: Sequence[str], directory: str, *, as_json: bool, verbose: bool, c
     clock = clock or SystemClock()
     wish = _parse(words)
     try:
-        config = load_jail(directory, wish.jail)
+        config = load_jail(directory, wish.jail, backend="polling")  # files are read, whatever the jail does
         with silent():
             rehearsal = Rehearsal(config, clock=clock, begin=wish.begin, end=wish.end)
             logs = wish.logs or _own_logs([path.pattern for path in config.logpath])

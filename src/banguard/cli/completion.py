@@ -71,14 +71,18 @@ class Known:
 
 
 LOCAL: Mapping[str, Mapping[str, str]] = {
-    "backtest": {"--from": "TIME", "--to": "TIME", "--json": ""},
+    "backtest": {"": "JAIL", "--from": "TIME", "--to": "TIME", "--json": ""},
     "check": {"--strict": "", "--log": "FILE", "--jail": "JAIL", "--lang": "LANGUAGE", "--json": ""},
     "detect": {"--apply": "", "--root": "DIRECTORY", "--json": ""},
     "import": {"--check": "", "--log": "FILE", "--lang": "LANGUAGE", "--to": "DIRECTORY", "--json": ""},
     "import-bans": {"--json": ""},
     "top": {"-d": "SECONDS", "-n": "COUNT", "--once": "", "--plain": "", "--json": ""},
 }
-"""Commands of banguard-client that are not in the server's table: their options, each with what its value is."""
+"""
+Commands of banguard-client that are not in the server's table: their options, each with what its value is.
+
+No name stands for what is no option.
+"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -190,6 +194,9 @@ def _local(options: Mapping[str, str], last: str, known: Known) -> Iterator[tupl
     value = options.get(last, "")
     if value == "JAIL":
         yield from ((jail, "jail") for jail in known.jails())
+    elif not value and last not in options and "" in options:
+        yield from ((jail, "jail") for jail in known.jails())
+        yield from ((option, meaning) for option, meaning in options.items() if option)
     elif value == "LANGUAGE":
         from banguard.cli.language import LANGUAGES  # noqa: PLC0415
 

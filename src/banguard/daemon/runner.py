@@ -245,16 +245,27 @@ class JailRunner:
             protected=services.protected,
             sequel=follow,
         )
-        return explain(
-            line,
-            config,
-            make_rules(replace(config, success_forgets=True), journal=self.source_name == "journald"),
-            clock=services.clock,
-            ignore=make_ignore(config, services),
-            resolver=services.resolver,
-            around=around,
-            running=True,
-        )
+
+        def explained(*, journal: bool) -> Explanation:
+            return explain(
+                line,
+                config,
+                make_rules(replace(config, success_forgets=True), journal=journal),
+                clock=services.clock,
+                ignore=make_ignore(config, services),
+                resolver=services.resolver,
+                around=around,
+                running=True,
+            )
+
+        if self.source_name != "journald":
+            return explained(journal=False)
+        # An entry of the journal has no date in its text; a line that was shown by other programs does.
+        found = explained(journal=True)
+        if found.verdict != "missed":
+            return found
+        shown = explained(journal=False)
+        return found if shown.verdict == "missed" else shown
 
     def access(self) -> JailAccess:
         """Return what `daemon.why` asks of the jail."""

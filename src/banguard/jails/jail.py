@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,7 @@ class Foreseen:
     reached: bool
 
 
+_MOST_TEXTS = 1000
 _GO_ON_EVERY = 0.25
 _EXPIRE_EVERY = 10.0
 _WHOLE_SECONDS = 60.0
@@ -68,16 +69,16 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
-def grounds_of(reached: Reached, config: JailConfig) -> Grounds:
-    """Return what a ban for *reached* rests on."""
+def texts_of(rules: Iterable[int], config: JailConfig) -> tuple[tuple[int, str, str], ...]:
+    """Return number, regex and place of each of *rules* that is a failregex of *config*."""
     regexes, places = config.filter.failregex, config.filter.places
     texts = []
-    for number in dict.fromkeys(reached.rules):
+    for number in rules:
         if 0 < number <= len(regexes):
             place = places.get(f"failregex[{number - 1}]") or config.places.get("failregex")
             where = f"{place.path}:{place.line}" if place is not None else ""
             texts.append((number, regexes[number - 1], where))
-    return Grounds(reached.times, reached.rules, tuple(texts), config.maxretry, config.findtime)
+    return tuple(texts)
 
 
 def hosts_of(name: str, usedns: str, resolver: Resolver) -> tuple[str, ...]:
@@ -183,6 +184,7 @@ class Jail:
         self._moved: dict[str, None] = {}
         self._decisions: list[BanDecision] = []
         self._hits: dict[str, float] = {}
+        self._texts: dict[tuple[int, ...], tuple[tuple[int, str, str], ...]] = {}
         self._whole: dict[str, bool] = {}
         self._whole_until = float("-inf")
         self._last_date: dict[str, float] = {}
@@ -228,6 +230,7 @@ class Jail:
         decoder = _Decoder(config.logencoding)
         self._decoder = decoder
         self._config = config
+        self._texts.clear()
         self._policy.findtime = config.findtime
         self._counter.configure(maxretry=config.maxretry, findtime=config.findtime, maxmatches=config.maxmatches)
         if rules is not None:
@@ -441,9 +444,19 @@ class Jail:
                     reached.failures,
                     reached.matches,
                     reached.data,
-                    grounds_of(reached, self._config),
+                    self._grounds(reached),
                 )
             )
+
+    def _grounds(self, reached: Reached) -> Grounds:
+        rules = tuple(dict.fromkeys(reached.rules))
+        texts = self._texts.get(rules)
+        if texts is None:
+            # Few rules find nearly all; their bans share the texts.
+            if len(self._texts) >= _MOST_TEXTS:
+                self._texts.clear()
+            texts = self._texts[rules] = texts_of(rules, self._config)
+        return Grounds(reached.times, reached.rules, texts, self._config.maxretry, self._config.findtime)
 
     def foresee(self, host: str, at: float) -> Foreseen:
         """Return what a failure of *host* at time *at* (epoch seconds) would do to the counter; it counts nothing."""

@@ -16,7 +16,7 @@ from banguard.control.protocol import USAGE
 KNOWN = Known(
     lambda: ("sshd", "nginx"),
     lambda: ("sshd", "postfix", "portsentry"),
-    {"import-bans": {}, "check": {"--jail": "JAIL", "--strict": ""}},
+    {"import-bans": {}, "rehearse": {"": "JAIL", "--to": "TIME"}, "check": {"--jail": "JAIL", "--strict": ""}},
 )
 
 
@@ -30,6 +30,7 @@ def words(*typed):
         (["start", "stats", "status", "stop"], ["banguard-client", "st"]),
         (["import-bans"], ["banguard-client", "imp"]),
         (["--jail", "--strict"], ["banguard-client", "check", ""]),
+        (["--to", "nginx", "sshd"], ["banguard-client", "rehearse", ""]),
         (["nginx", "sshd"], ["banguard-client", "check", "--jail", ""]),
         (["--all", "nginx", "sshd"], ["banguard-client", "status", ""]),
         (["--restart"], ["banguard-client", "reload", "--r"]),

@@ -320,3 +320,51 @@ def test_a_jail_observes_and_bans_as_it_is_told_at_run_time(site, await_) -> Non
     site.fail("192.0.2.1")
     site.fail("192.0.2.1")
     await_(lambda: site.banned() == ["192.0.2.1"])
+
+
+def test_a_reload_lets_a_jail_observe(site, await_) -> None:
+    """With the option in the files it bans nobody from the reload on; failures counted so far still count."""
+    site.start()
+    site.fail("192.0.2.1")
+    await_(lambda: site.app.jail("web").stats.total_failed == 1)
+    site.write("jail.local", "[web]\nmode.observe = yes\n")
+    assert () == site.app.reload(ReloadRequest())
+    site.fail("192.0.2.1")
+    await_(lambda: [ban.host for ban in site.app.jail("web").observed] == ["192.0.2.1"])
+    assert [] == site.banned()
+    (note,) = site.app.why("192.0.2.1", 0.0)["notes"]
+    assert ("web", True) == (note["jail"], note["observed"])
+
+
+def test_a_jail_that_reads_the_journal_explains_lines_of_files_too(site, monkeypatch) -> None:
+    """An entry has no date in its text, a line shown by another program does; both are understood."""
+    site.start()
+    runner = site.app._jails["web"]
+    monkeypatch.setattr(runner, "source_name", "journald")
+    for line in ("bad 192.0.2.1", f"{site.app._clock.now():.0f} bad 192.0.2.1"):
+        assert ["failure"] == [found.verdict for found in site.app.explain(line, "web")]
+
+
+def test_why_and_history_of_a_ban(site, await_) -> None:
+    """What led to it, what holds it, and how it ended."""
+    site.start()
+    site.fail("192.0.2.1", 2)
+    await_(lambda: site.banned() == ["192.0.2.1"])
+    (ban,) = site.app.why("192.0.2.1", 0.0)["bans"]
+    assert (2, [1, 1], 2) == (ban["failures"], [line["rule"] for line in ban["lines"]], ban["maxretry"])
+    assert "probe.conf:3" in ban["rules"][0]["place"]
+    assert [("record", None)] == [(wall["action"], wall["held"]) for wall in ban["walls"]]
+    site.app.unban(None, ["192.0.2.1"])
+    (past,) = site.app.past("192.0.2.1")
+    assert ("manual", 2) == (past.reason, past.ban.failures)
+
+
+def test_a_self_test_runs_in_the_real_server(site) -> None:
+    """The commands of the jail's action are run under another name; nothing stays."""
+    site.start()
+    outcome = site.app.self_test("web", line="", write_log=False)
+    assert outcome["passed"], outcome
+    assert ("web",) == site.app.jail_names()
+    assert () == tuple(site.app.past("192.0.2.1"))
+    with pytest.raises(ControlError, match="does not exist"):
+        site.app.self_test("nope", line="", write_log=False)
