@@ -145,6 +145,9 @@ def test_life_of_the_package(debian, package):
 
     attack(debian, "192.0.2.7")
     eventually(lambda: "192.0.2.7" in banned(debian), what="the kernel holds the ban")
+    eventually(lambda: "yes" in debian.run("banguard-client", "banned", "--jail", "sshd"), what="the table says so")
+    assert "tcp/ssh" in debian.run("banguard-client", "banned", "--jail", "sshd")
+    assert "1 banned" in debian.run("banguard-client", "top", "--once", "-d", "0.1")
 
     debian.shell("printf '[sshd]\\nbantime = 2h\\n' > /etc/banguard/jail.local")
     debian.run("apt-get", "install", "-y", "--no-install-recommends", "/tmp/newer.deb")
@@ -166,6 +169,16 @@ def test_life_of_the_package(debian, package):
 
     debian.run("apt-get", "purge", "-y", "banguard")
     assert [] == leftovers(debian)
+    assert before == banned(debian)
+
+    # Purged at once, while it runs and bans: nothing of it stays either.
+    debian.run("apt-get", "install", "-y", "--no-install-recommends", "/tmp/newer.deb")
+    eventually(lambda: is_up(debian), what="the server answers after another installation")
+    debian.run("banguard-client", "set", "sshd", "banip", "192.0.2.8")
+    eventually(lambda: "192.0.2.8" in banned(debian), what="the kernel holds the new ban")
+    debian.run("apt-get", "purge", "-y", "banguard")
+    assert ([], before) == (leftovers(debian), banned(debian))
+    assert "" == debian.run("pgrep", "-r", "R,S,D", "-f", "banguard-server", check=False)
 
 
 def test_a_build_is_repeatable(package, monkeypatch):
