@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -134,6 +135,12 @@ def test_firewalld(network, banguard, tmp_path, firewalld, action):
     network.server.run("firewall-cmd", "--add-port=80/tcp", env=firewalld)
     eventually(lambda: len(rules()) == len(before) and blocked(network, CLIENTS[0]), within=20, what="mended")
     assert not blocked(network, CLIENTS[1])
+    if action == "firewallcmd-ipset":
+        server.ask("set", "web", "bantime.quiet", "1h")
+        eventually(lambda: " counters" in network.server.run("ipset", "save").stdout, what="the sets count")
+        assert blocked(network, CLIENTS[0])
+        listed = network.server.run("ipset", "save").stdout
+        assert re.search(rf"add bg-web-a4 {CLIENTS[0]} .*packets [1-9]", listed), listed
     server.stop()
     assert [] == rules()
     assert not blocked(network, CLIENTS[0])
