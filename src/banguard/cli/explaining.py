@@ -38,11 +38,11 @@ def run(
     as_json: bool,
     verbose: bool,
 ) -> int:
-    """Explain a line; *words* are the line and perhaps a jail. Return the exit status: 0 when a jail says a failure."""
+    """Explain a line; *words* are the line and perhaps a jail. Return the exit status: 0 when a rule matches."""
     if len(words) not in {1, 2}:
         raise ControlError("explain takes a line (in quotes) and perhaps the name of a jail", status=USAGE)
     line, jail = words[0], words[1] if len(words) > 1 else None
-    remark, shown = _of_server(words, ask) if jail is None or "/" not in jail else ("", None)
+    remark, shown = _of_server(words, ask)
     if shown is None:
         shown = _of_configuration(line, jail, directory(), remark)
     if as_json:

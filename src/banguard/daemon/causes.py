@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from banguard.actions.base import Hold
@@ -28,11 +27,10 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Twin:
-    """An address of the other family that fails in the same jail since: how often, when last, as whom."""
+    """An address of the other family that fails in the same jail since: how often, as whom."""
 
     host: str
     failures: int
-    last: float
     user: str
     banned: bool
 
@@ -61,7 +59,6 @@ class Evidence:
     since: float
     walls: tuple[Wall, ...]
     failures: int = 0
-    last: float | None = None
     user: str = ""
     connections: tuple[Connection, ...] = ()
     listening: frozenset[int] = frozenset()
@@ -145,12 +142,21 @@ def _uncovered(found: Evidence, port: int) -> bool:
     return all(not covers(wall.ranges, port) for wall in found.walls)
 
 
+def _is_forwarded(found: Evidence, port: int) -> bool:
+    """Tell whether a rule sends *port* on; something may listen on it all the same, as Docker's own proxy does."""
+    return any(forward.concerns(((port, port),)) for forward in found.forwards)
+
+
 def _other_port(found: Evidence) -> list[Cause]:
     wall = _narrow(found)
     if wall is None:
         return []
     seen = {one.port for one in found.connections if _uncovered(found, one.port)}
-    seen |= {one.port for one in found.packets or () if one.port in found.listening and _uncovered(found, one.port)}
+    seen |= {
+        one.port
+        for one in found.packets or ()
+        if one.port in found.listening and _uncovered(found, one.port) and not _is_forwarded(found, one.port)
+    }
     proposal = (
         f"give the jail the ports that the service really has (port = {wall.ports},…), or all: "
         "banaction = %(banaction_allports)s"
@@ -183,18 +189,18 @@ def _forwarded(found: Evidence) -> list[Cause]:
     if any(_FORWARDING & set(wall.hooks) for wall in found.walls) or not found.walls:
         return []
     wall = found.walls[0]
-    hits = {one.port for one in found.packets or () if one.port and one.port not in found.listening}
+    local = {one.port for one in found.connections}
+    hits = {one.port for one in found.packets or () if one.port and one.port not in local}
     named = []
     for forward in found.forwards:
-        if not forward.concerns(wall.ranges):
-            continue
         reached = {port for port in hits if forward.concerns(((port, port),))}
-        if reached or found.failures:
+        sure = bool(reached) and (found.failures > 0 or not reached <= found.listening)
+        if sure or (forward.concerns(wall.ranges) and (reached or found.failures)):
             ports = ", ".join(map(str, sorted(reached))) or forward.ports or "its ports"
             named.append(
                 Cause(
                     "forwarded",
-                    certain=bool(reached),
+                    certain=sure,
                     message=f"traffic for port {ports} is forwarded to {forward.target} (a container or another "
                     f"machine): it never passes the chain {', '.join(wall.hooks)}, in which the ban stands",
                     proposal="let the ban stand where forwarded traffic passes: chain = input,forward with nftables "
@@ -278,8 +284,3 @@ def _proxy(found: Evidence) -> Cause:
         message="failures of it are still logged, and nothing here says how they come",
         proposal="look again while it tries, with a longer look: why ADDRESS --watch 30",
     )
-
-
-def summary(found: Sequence[Cause]) -> str:
-    """Return the kind of the first cause, empty when there is none."""
-    return found[0].kind if found else ""

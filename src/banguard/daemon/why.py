@@ -199,7 +199,6 @@ class Inquiry:
             since=ban.since,
             walls=walls,
             failures=failures,
-            last=last,
             user=ban.data.get("user", ""),
             connections=self._network.connections(host) if is_address else (),
             listening=self._network.listening(),
@@ -256,7 +255,6 @@ class Inquiry:
             Twin(
                 state.host,
                 sum(time > ban.since for time in state.times),
-                state.times[-1],
                 state.data.get("user", ""),
                 banned=False,
             )
@@ -264,7 +262,7 @@ class Inquiry:
             if netaddr.family(state.host) == other
         ]
         found += [
-            Twin(one.host, one.failures, one.since, one.data.get("user", ""), banned=True)
+            Twin(one.host, one.failures, one.data.get("user", ""), banned=True)
             for one in access.bans.bans
             if netaddr.family(one.host) == other and one.since > ban.since
         ]

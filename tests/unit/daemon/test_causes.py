@@ -14,7 +14,7 @@ HELD = Hold("nftables", believed=True, held=True)
 WALL = Wall(HELD, "ssh", ((22, 22),), ("input",))
 EVERY = Wall(HELD, "all ports", None, ("input",))
 FORWARD = Forward("8080", "172.31.0.2:80", "tcp dport 8080 dnat to 172.31.0.2:80")
-TWIN = Twin("2001:db8::2", 4, 2000.0, "root", banned=False)
+TWIN = Twin("2001:db8::2", 4, "root", banned=False)
 BASE = Evidence("sshd", "192.0.2.1", 1000.0, (WALL,), user="root", packets=(), listening=frozenset({22, 2222}))
 ESTABLISHED = "-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT"
 
@@ -45,6 +45,27 @@ ESTABLISHED = "-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT"
             False,
         ),
         ({"failures": 1, "forwards": (FORWARD,), "connections": (Connection(22, "time-wait"),)}, "unknown", False),
+        (
+            # Docker's own proxy listens on the published port, and the jail was given that of the container.
+            {
+                "failures": 1,
+                "packets": (Packets("tcp", "a", 8080, 3),),
+                "forwards": (FORWARD,),
+                "listening": frozenset({22, 8080}),
+            },
+            "forwarded",
+            True,
+        ),
+        (
+            {
+                "packets": (Packets("tcp", "a", 8080, 3),),
+                "forwards": (FORWARD,),
+                "walls": (EVERY,),
+                "listening": frozenset({8080}),
+            },
+            "forwarded",
+            False,
+        ),
         ({"twins": (TWIN,)}, "twin", True),
         ({"twins": (replace(TWIN, user="bob"),)}, "twin", False),
         ({"twins": (replace(TWIN, banned=True),)}, "twin", False),
