@@ -78,7 +78,7 @@ def _nothing(jail: JailConfig, pattern: str, place: Place | None) -> Iterator[Pr
     directory = os.path.dirname(pattern)
     while directory and directory != "/" and not os.path.isdir(directory):
         directory = os.path.dirname(directory)
-    if directory and not os.access(directory, os.R_OK | os.X_OK):
+    if directory and not os.access(directory, os.R_OK | os.X_OK, effective_ids=True):
         message = tell("the directory {path} may not be looked into", code="log-unreadable", path=directory)
         proposal = tell("run this as the user of the server, which is root as a rule")
         yield Problem(Severity.WARNING, message, jail.name, place, proposal)
