@@ -90,7 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="banguard-regex",
-        usage="%(prog)s [OPTIONS] LOG FILTER|REGEX [IGNOREREGEX]",
+        usage="%(prog)s [OPTIONS] LOG FILTER|REGEX [IGNOREREGEX]\n       %(prog)s --lint [--json] FILTER [SAMPLES]",
         description="Try a filter on a log: which lines match, which host they stand for, at what time.",
         epilog=_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -122,12 +122,17 @@ def make_parser() -> argparse.ArgumentParser:
         if name != "matched":
             add(f"--print-no-{name}", action="store_true", help=f"list no {name} lines")
         add(f"--print-all-{name}", action="store_true", help=f"list all {name} lines, however many")
+    add("--lint", action="store_true", help="say what is wrong with FILTER, tried on SAMPLES (NAME.log beside it)")
     add("-t", "--log-traceback", action="store_true", help="show where in the program an error arose")
     add("--full-traceback", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 
 def _check(options: argparse.Namespace) -> None:
+    if options.lint:
+        if len(options.words) not in {1, 2}:
+            raise _RefusedError("--lint takes <FILTER>, and at most one <SAMPLES>.")
+        return
     if len(options.words) not in {2, 3}:
         raise _RefusedError("provide both <LOG> and <FILTER>, and at most one <IGNOREREGEX>.")
     for name in ("missed", "ignored"):
@@ -500,6 +505,36 @@ def _run(options: argparse.Namespace, output: _Output, clock: Clock) -> None:
     trial.print_report()
 
 
+def _lint(options: argparse.Namespace, output: _Output) -> int:
+    """Print what is wrong with a filter; return 1 when anything is."""
+    from banguard.cli import lint  # noqa: PLC0415  not for trying a filter
+
+    directory = options.config or default_directory()
+    spec = options.words[0]
+    place = _IN_FILTER_D.match(spec)
+    if place and _is_filter(place["directory"], place["name"]):
+        directory, spec = place["directory"], place["name"] + place["options"]
+    elif not _is_filter(directory, spec.partition("[")[0]):
+        spec = os.path.abspath(spec.partition("[")[0]) + "".join(spec.partition("[")[1:])
+
+    def load(given: dict[str, str]) -> FilterConfig:
+        backend = "systemd" if given.get("logtype") == "journal" else "auto"
+        return load_filter(directory, spec, given, backend=backend)
+
+    path = os.path.join(directory, "filter.d", f"{spec.partition('[')[0]}.conf")
+    if not os.path.isfile(path):
+        path = load({}).path
+    log = options.words[1] if len(options.words) > 1 else lint.find_samples(path)
+    found = lint.lint(load, path, log)
+    if options.json:
+        output.raw(lint.as_json(found) + "\n")
+        return int(bool(found))
+    for each in found:
+        output.line(str(each))
+    output.line(f"{len(found)} findings" if found else "nothing is wrong")
+    return int(bool(found))
+
+
 def _silence(_line: str) -> None:
     """Print nothing."""
 
@@ -521,6 +556,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = _Output()
     try:
         try:
+            if options.lint:
+                return _lint(options, output)
             _run(options, output, SystemClock())
         except (BanguardError, _RefusedError, LookupError) as error:
             if options.log_traceback or options.full_traceback:
