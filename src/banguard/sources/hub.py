@@ -68,18 +68,25 @@ class _Held:
 
 
 class _Stream:
-    """Jails that stand at the same place of a log."""
+    """Jails that stand at the same place of a log; *reached* once the end of the log was there or before it."""
 
-    __slots__ = ("begun", "held", "readers", "refused_at", "retry", "retry_at", "tail")
+    __slots__ = ("begun", "held", "reached", "readers", "refused_at", "retry", "retry_at", "tail")
 
-    def __init__(self, tail: Tail, readers: Iterable[_Reader], *, begun: bool) -> None:
+    def __init__(self, tail: Tail, readers: Iterable[_Reader], *, begun: bool, reached: bool = False) -> None:
         self.tail = tail
+        self.reached = reached
         self.held: _Held | None = None
         self.readers = {reader.subscription.jail: reader for reader in readers}
         self.begun = begun
         self.retry = 0.0
         self.retry_at = 0.0
         self.refused_at: float | None = None
+
+    def reach_end(self) -> None:
+        """Note that what is behind this place came while the log was watched: it is live for every jail."""
+        self.reached = True
+        for reader in self.readers.values():
+            reader.live = True
 
 
 class _Log:
@@ -402,7 +409,7 @@ class Hub:
         if reader.resume is None and reader.begin_at_end and reader.initial:
             newest = tail.parts[-1]
             newest.move(last_line_end(newest.handle, newest.form))
-            reader.live = True
+            stream.reach_end()
         else:
             self._pass_old(tail, subscription, date_of)
             reader.live = not reader.initial and not resumed and self._is_fresh(tail, date_of)
@@ -440,6 +447,8 @@ class Hub:
                     if stream.refused_at is not None or other.refused_at is not None:
                         continue
                     stream.readers.update(other.readers)
+                    if stream.reached or other.reached:
+                        stream.reach_end()
                     other.tail.close()
                     log.streams.remove(other)
 
@@ -453,8 +462,7 @@ class Hub:
                 block = stream.tail.read(_limit(log, stream))
                 self._notice(log, stream, stream.tail.rotations, truncations)
                 if block is None:
-                    for reader in stream.readers.values():
-                        reader.live = True
+                    stream.reach_end()
                     self._park(log, stream, now)
                     return self._say_position(log, stream, now)
                 spans_of = self._scan(log, block)
@@ -535,7 +543,8 @@ class Hub:
         patience = 0.0 if any(reader.live for reader in stream.readers.values()) else _PATIENCE
         if len(held.waiting) == len(stream.readers) or now - stream.refused_at < patience:
             return False
-        behind = _Stream(stream.tail.clone(), [stream.readers.pop(jail) for jail in sorted(held.waiting)], begun=True)
+        readers = [stream.readers.pop(jail) for jail in sorted(held.waiting)]
+        behind = _Stream(stream.tail.clone(), readers, begun=True, reached=stream.reached)
         behind.refused_at = stream.refused_at
         behind.retry_at = now + _STALL_MIN
         log.streams.append(behind)

@@ -569,6 +569,10 @@ class JournalSource:
             first = seen.setdefault((follower.place, follower.groups, at), follower)
             if first is not follower:
                 first.readers.update(follower.readers)
+                # What comes behind the end that one of them has seen is new for each of them.
+                live = any(reader.live for reader in first.readers.values())
+                for reader in first.readers.values():
+                    reader.live = live
                 first.changed = True
                 follower.close()
                 self._followers.remove(follower)

@@ -223,6 +223,51 @@ def test_file_that_appears_is_live_unless_it_is_old(reading, tmp_path, content, 
     assert [live] == [each.live for each in r.blocks()]
 
 
+@pytest.mark.parametrize("content", [b"", b"one\ntwo\n"], ids=["empty", "read to its end"])
+@pytest.mark.parametrize("tail", [False, True], ids=["head", "tail"])
+@pytest.mark.parametrize("named", [False, True], ids=["all", "changed"])
+def test_live_for_a_jail_that_comes_later(reading, path, content, tail, named):
+    """What is written after the log was read to its end is live for a jail that came to it later, too."""
+    append(path, content)
+    r = reading()
+    r.subscribe("a", path)
+    r.poll()
+    r.poll()
+    r.subscribe("b", path, tail=tail)
+    r.poll([] if named else None)
+    append(path, b"three\n")
+    r.poll([str(path)] if named else None)
+    before = [(content, False)] if content and not tail else []
+    assert [*before, (b"three\n", True)] == [(each.block, each.live) for each in r.blocks("b") if each.block]
+
+
+def test_live_for_a_jail_that_comes_with_the_line(reading, path):
+    """A jail that comes while a line is written: what was there before is caught up with, the new line is live."""
+    append(path, b"one\n")
+    r = reading()
+    r.subscribe("a", path)
+    r.poll()
+    r.subscribe("b", path)
+    append(path, b"two\n")
+    r.poll()
+    assert [(b"one\n", False), (b"two\n", True)] == [(each.block, each.live) for each in r.blocks("b")]
+
+
+def test_file_that_was_moved_here_is_not_made_live(reading, tmp_path):
+    """Two jails that judge differently of an old file keep their judgement until one has read it to its end."""
+    r = reading()
+    r.subscribe("a", tmp_path / "*.log")
+    r.subscribe("b", tmp_path / "*.log", date_of=date_of, findtime=3600)
+    r.poll()
+    append(tmp_path / "new.log", b"1799999000 a\n")
+    r.hub.discover()
+    r.poll()
+    assert ([True], [False]) == tuple([each.live for each in r.blocks(jail)] for jail in "ab")
+    append(tmp_path / "new.log", b"next\n")
+    r.poll()
+    assert ([True, True], [False, True]) == tuple([each.live for each in r.blocks(jail)] for jail in "ab")
+
+
 def test_missing_log_is_live_when_it_comes(reading, path, caplog, clock):
     """A log that is missing is told once, after a moment; when it comes its lines are of now."""
     r = reading()

@@ -385,6 +385,19 @@ def test_jails_with_different_positions(following, files):
 
 
 @remote
+def test_live_for_a_jail_that_comes_later(following, files):
+    """What comes behind the end that one jail has seen is live for a jail that goes on from there, too."""
+    files.add(entry(0))
+    f = following()
+    f.subscribe(files.directory, jail="a")
+    assert ["m0"] == f.messages("a")
+    f.subscribe(files.directory, jail="b", resume=f.cursor["a"])
+    files.add(entry(1))
+    assert (["m1"], ["m1"]) == (f.messages("a"), f.messages("b"))
+    assert [False, True, True] == f.live
+
+
+@remote
 def test_full_inbox_delays_one_jail_only(following, files, clock, monkeypatch):
     """A jail that takes nothing falls behind; the others go on; later it gets every entry once."""
     monkeypatch.setattr("banguard.sources.journald._ENTRIES_PER_BLOCK", 2)
