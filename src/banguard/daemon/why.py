@@ -254,7 +254,7 @@ class Inquiry:
         found = [
             Twin(
                 state.host,
-                sum(time > ban.since for time in state.times),
+                sum(time >= ban.since for time in state.times),
                 state.data.get("user", ""),
                 banned=False,
             )
@@ -264,7 +264,7 @@ class Inquiry:
         found += [
             Twin(one.host, one.failures, one.data.get("user", ""), banned=True)
             for one in access.bans.bans
-            if netaddr.family(one.host) == other and one.since > ban.since
+            if netaddr.family(one.host) == other and one.since >= ban.since
         ]
         user = ban.data.get("user", "")
         return tuple(sorted(found, key=lambda twin: (twin.user != user, twin.banned, -twin.failures)))[:5]

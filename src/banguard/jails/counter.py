@@ -220,12 +220,12 @@ class FailureCounter:
         entry = self._hosts.get(host)
         return None if entry is None else FailureState(host, entry.times, entry.matches, entry.data)
 
-    def failing(self, after: float) -> tuple[FailureState, ...]:
-        """Return what is held of all hosts whose newest failure is later than *after* (epoch seconds)."""
+    def failing(self, since: float) -> tuple[FailureState, ...]:
+        """Return what is held of all hosts that failed at *since* (epoch seconds) or later."""
         return tuple(
             FailureState(host, entry.times, entry.matches, entry.data)
             for host, entry in self._hosts.items()
-            if entry.times[-1] > after
+            if entry.times[-1] >= since
         )
 
     def foresee(self, host: str, at: float, extra: int = 0) -> Reached | None:

@@ -471,9 +471,9 @@ class Jail:
         """Return what the failure counter holds of *host*, or of the network that is counted in its place."""
         return self._counter.state(self._by_prefix(host, {})[0])
 
-    def failing(self, after: float) -> tuple[FailureState, ...]:
-        """Return what the failure counter holds of hosts that failed after that time (epoch seconds)."""
-        return self._counter.failing(after)
+    def failing(self, since: float) -> tuple[FailureState, ...]:
+        """Return what the failure counter holds of hosts that failed at that time (epoch seconds) or later."""
+        return self._counter.failing(since)
 
     def _weight(self, host: str, at: float) -> tuple[int, int]:
         """Return how many earlier bans of *host* count, and for how many failures one then stands."""
