@@ -197,6 +197,12 @@ class BackendWorker(Worker):
             entry = self._members.get(member)
             return entry is not None and entry.state.holds(ban)
 
+    def lacks(self, member: str, bans: Sequence[Ban]) -> frozenset[str]:
+        """Return the hosts of those *bans* that the firewall does not hold."""
+        with self._lock:
+            entry = self._members.get(member)
+            return frozenset(ban.host for ban in bans) if entry is None else entry.state.lacks(bans)
+
     def ask_held(self, member: str, ban: Ban, timeout: float) -> bool | None:
         """
         Ask the firewall itself whether it keeps *ban* out; None when it cannot be asked for one.

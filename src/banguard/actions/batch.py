@@ -277,6 +277,11 @@ class DesiredState:
         """Tell whether the action holds *ban*'s key."""
         return self._key(ban) in self._applied
 
+    def lacks(self, bans: Iterable[Ban]) -> frozenset[str]:
+        """Return the hosts of those *bans* whose keys the action does not hold."""
+        key, applied = self._key, self._applied
+        return frozenset(ban.host for ban in bans if key(ban) not in applied)
+
     def hosts(self) -> frozenset[str]:
         """Return the hosts whose bans the action holds."""
         hosts: set[str] = set()
@@ -379,6 +384,10 @@ class Notices:
         """Never so."""
         del ban
         return False
+
+    def lacks(self, bans: Iterable[Ban]) -> frozenset[str]:
+        """Return all of them: nothing is held."""
+        return frozenset(ban.host for ban in bans)
 
     def hosts(self) -> frozenset[str]:
         """Return nothing: a notification holds no bans."""

@@ -57,6 +57,7 @@ class _Route(Protocol):
     def leave(self, keep: bool) -> None: ...
     def stats(self) -> ActionStats: ...
     def holds(self, ban: Ban) -> bool: ...
+    def lacks(self, bans: Sequence[Ban]) -> frozenset[str]: ...
     def properties(self) -> Mapping[str, str]: ...
     def methods(self) -> tuple[str, ...]: ...
 
@@ -88,6 +89,9 @@ class _NativeRoute:
 
     def holds(self, ban: Ban) -> bool:
         return self.worker.holds(self.member, ban)
+
+    def lacks(self, bans: Sequence[Ban]) -> frozenset[str]:
+        return self.worker.lacks(self.member, bans)
 
     def properties(self) -> Mapping[str, str]:
         return MappingProxyType(dict(self.config.properties))
@@ -123,6 +127,9 @@ class _JailRoute:
 
     def holds(self, ban: Ban) -> bool:
         return self.worker.holds(ban)
+
+    def lacks(self, bans: Sequence[Ban]) -> frozenset[str]:
+        return self.worker.lacks(bans)
 
     def properties(self) -> Mapping[str, str]:
         return self.action.properties()
@@ -262,8 +269,14 @@ class Dispatcher:
 
     def is_enforced(self, ban: Ban) -> bool:
         """Tell whether every action of the jail that blocks holds *ban*; False when the jail has none that blocks."""
-        blocking = [route for route in self._routes.get(ban.jail, ()) if route.enforces]
-        return bool(blocking) and all(route.holds(ban) for route in blocking)
+        return not self.not_enforced(ban.jail, (ban,))
+
+    def not_enforced(self, jail: str, bans: Sequence[Ban]) -> frozenset[str]:
+        """Return the hosts of those *bans* of *jail* that `is_enforced` denies; asks each action once for all."""
+        blocking = [route for route in self._routes.get(jail, ()) if route.enforces]
+        if not blocking:
+            return frozenset(ban.host for ban in bans)
+        return frozenset().union(*(route.lacks(bans) for route in blocking))
 
     def holds(self, ban: Ban, timeout: float) -> tuple[Hold, ...]:
         """Ask the actions of the jail that block whether they hold *ban*; waits for each, at most *timeout* seconds."""

@@ -135,6 +135,11 @@ class JailWorker(Worker):
         with self._lock:
             return self._state.holds(ban)
 
+    def lacks(self, bans: Sequence[Ban]) -> frozenset[str]:
+        """Return the hosts of those *bans* that the action does not hold."""
+        with self._lock:
+            return self._state.lacks(bans)
+
     # ---- in the worker's thread
 
     def lose(self, which: Callable[[Ban], bool]) -> None:

@@ -93,8 +93,9 @@ _PUT_HISTORY = (
     "INSERT INTO history (jail, host, since, until, failures, matches, count, origin, data, grounds)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+# The plus keeps SQLite from searching by time: of many bans that began at once each would be searched for among all.
 _END_HISTORY = (
-    "UPDATE history SET ended = ?, reason = ?, until = ? WHERE host = ? AND jail = ? AND since = ? AND ended IS NULL"
+    "UPDATE history SET ended = ?, reason = ?, until = ? WHERE host = ? AND jail = ? AND +since = ? AND ended IS NULL"
 )
 _FORGETTING = ("DELETE FROM active", "UPDATE history SET forgotten = 1", "DELETE FROM offenders")
 _PUT_OFFENDER = "INSERT OR REPLACE INTO offenders VALUES (?, ?, ?, ?, ?)"

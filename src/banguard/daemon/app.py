@@ -132,7 +132,10 @@ class App:
     def _close_registry(self) -> None:
         self._registry_thread.tell_to_stop()
         self._registry.inbox.close()
-        self._registry_thread.join(PATIENCE)
+        if not self._registry_thread.join(PATIENCE):
+            # It writes still; to take the file away under it would end the process at once, and lose what it writes.
+            logger.error("The registry of bans did not stop in time")
+            return
         try:
             self._store.close()
         except StoreError as error:

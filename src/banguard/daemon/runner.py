@@ -307,13 +307,13 @@ class JailRunner:
         files: tuple[str, ...] = ()
         if self._source is not None and self.source_name != "journald":
             files = tuple(sorted(self._source.files(self.name)))
-        is_enforced = self._services.dispatcher.is_enforced
+        loose = self._services.dispatcher.not_enforced(self.name, held.bans)
         return JailView(
             config=self.config,
             backend=self.backend,
             stats=self.stats(),
             files=files,
-            bans=tuple(ActiveBan(ban, is_enforced(ban)) for ban in held.bans),
+            bans=tuple(ActiveBan(ban, ban.host not in loose) for ban in held.bans),
             total_banned=held.total,
             observed=held.observed,
             started=self.started,

@@ -117,6 +117,22 @@ def test_native_actions_of_all_jails_share_a_backend_and_a_thread(setup):
     assert {"192.0.2.7"} == d.stats("sshd")["nft"].applied
 
 
+def test_who_is_not_enforced(setup):
+    """Of many bans at once it is told whose are not held by every action that blocks."""
+    d = setup.dispatcher
+    one, two, three = (ban(f"192.0.2.{number}") for number in (1, 2, 3))
+    assert {one.host, two.host} == d.not_enforced("sshd", [one, two])
+    d.attach("sshd", [setup.full(), setup.native()], [one, two])
+    assert d.wait(10)
+    assert {three.host} == d.not_enforced("sshd", [one, two, three])
+    assert set() == d.not_enforced("sshd", [])
+    d.remove("sshd", "nft")
+    d.add("sshd", setup.native(), [two])
+    assert d.wait(10)
+    assert {one.host, three.host} == d.not_enforced("sshd", [one, two, three])
+    assert [False, True, False] == [d.is_enforced(each) for each in (one, two, three)]
+
+
 def test_a_jail_without_a_blocking_action_enforces_nothing(setup):
     """A mail is no wall."""
     d = setup.dispatcher

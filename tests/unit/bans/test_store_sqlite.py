@@ -13,7 +13,7 @@ import textwrap
 import pytest
 
 from banguard.bans.store import Batch, Length
-from banguard.bans.store_sqlite import _VERSIONS, APPLICATION_ID, SqliteStore
+from banguard.bans.store_sqlite import _END_HISTORY, _VERSIONS, APPLICATION_ID, SqliteStore
 from banguard.errors import StoreError
 from banguard.model import Ban, Cursor, FailureState
 
@@ -409,6 +409,16 @@ def test_tables_of_the_first_version_are_brought_up_to_date(path, opened):
     assert ("192.0.2.1", 2, ("x",), None) == (stored.ban.host, stored.ban.count, stored.ban.matches, stored.ban.grounds)
     (past,) = store.past("192.0.2.1")
     assert (5.0, 605.0, None, "") == (past.ban.since, past.ban.until, past.ended, past.reason)
+
+
+def test_the_end_of_a_ban_is_searched_by_its_host():
+    """Ends of bans that all began at once (an import, `banip`) do not go over all the others, each of them."""
+    with sqlite3.connect(":memory:") as connection:
+        for version in _VERSIONS:
+            connection.executescript(version)
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {_END_HISTORY}", (None,) * 6)]
+    connection.close()
+    assert ["SEARCH history USING INDEX history_of_host (host=? AND jail=?)"] == plan
 
 
 @pytest.mark.parametrize("text", ["x", "[]", "{}", "[1, 2, 3, 4, 5]", "null"])
