@@ -260,6 +260,9 @@ class Client:
         if command in (["restart"], ["restart", "--unban"]):
             return self._restart(unban=len(command) > 1)
         words = list(command)
+        language = self._options.value("--lang")
+        if language and words[0] in {"check", "import"}:
+            words[1:1] = ["--lang", language]
         if words[0] == "import":
             from banguard.cli import moving  # noqa: PLC0415
 

@@ -51,7 +51,7 @@ def _ban(host: str, ban: Value, now: float) -> Iterator[str]:
         yield _row("because", "it was banned by hand")
     else:
         within = ban.get("within")
-        took = "" if within is None else f" within {format_duration(round(_number(within)))}"
+        took = "" if within is None else f" within {format_duration(max(1, round(_number(within))))}"
         limit = f"{ban.get('maxretry')} within {format_duration(_number(ban.get('findtime')))} are enough"
         by = "" if origin == "local" else f" ({origin})"
         yield _row("because", f"{ban.get('failures')} failures{took}; {limit}{by}; ban number {ban.get('count')} of it")

@@ -332,7 +332,7 @@ def _history(value: object) -> str:
     bans = [_dict(item) for item in _list(data.get("bans"))]
     if not bans:
         return f"No ban of {word(data.get('id'))} is remembered (option dbpurgeage)"
-    lines = [f"{len(bans)} bans of {word(data.get('id'))} are remembered, the newest first:"]
+    lines = [f"Bans of {word(data.get('id'))} that are remembered ({len(bans)}), the newest first:"]
     for ban in bans:
         since, until, ended = _number(ban.get("since")), ban.get("until"), ban.get("ended")
         length = "for ever" if until is None else f"for {format_duration(max(0, _number(until) - since))}"

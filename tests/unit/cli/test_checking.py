@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from banguard.cli import checking
+from banguard.cli import checking, client
 from banguard.cli.language import LANGUAGES
 from banguard.errors import ConfigError, ControlError, SourceError
 from support.samples import CONFIG
@@ -94,6 +94,15 @@ def test_each_language(etc, capsys, language):
     assert 0 == run(etc, LANG=f"{language}_XX.UTF-8")
     assert asked == capsys.readouterr().out
     assert "maxrety" in asked
+
+
+def test_the_language_may_stand_before_the_command(etc, capsys):
+    """`banguard-client --lang es check` is the same as `check --lang es`."""
+    said = []
+    for words in (["--lang", "es", "check"], ["check", "--lang", "es"], ["check"]):
+        assert 0 == client.main(["-c", str(etc / "etc"), *words])
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] != said[2]
 
 
 @pytest.mark.parametrize("words", [["--log"], ["--frob"], ["sshd"], ["--lang", "xx"]])

@@ -349,7 +349,7 @@ def test_a_history_says_how_each_ban_ended():
         {**ban, "id": "192.0.2.0/24", "until": None},
     ]
     text = as_text(Reply({"id": "192.0.2.1", "bans": rows}, "history")).splitlines()
-    assert "4 bans of 192.0.2.1" in text[0]
+    assert "Bans of 192.0.2.1 that are remembered (4)" in text[0]
     assert "for 10m, ban number 2, 5 failures by rule 1, 3; in force until" in text[1]
     assert "its time was over" in text[2]
     assert "manual; ended" in text[3]
