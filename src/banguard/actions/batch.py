@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -57,7 +58,8 @@ class DesiredState:
         self._member = member
         self._key = key
         self._applied: dict[str, Ban] = {}
-        self._wanted: dict[str, Ban | None] = {}  # only keys that differ from what is applied
+        # Only keys that differ from what is applied. They go from the front, where a dict keeps a gap to pass over.
+        self._wanted: OrderedDict[str, Ban | None] = OrderedDict()
         self._flying: set[str] = set()  # taken and not yet reported
         self._again: set[str] = set()
         self._restored: set[str] = set()

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from banguard.bans.registry import Call
+from banguard.bans.registry import Call, Registry
 from banguard.config.schema import ActionConfig, FilterConfig, JailConfig, LogPath
 from banguard.control.api import ReloadRequest
+from banguard.daemon import app, runner
 from banguard.errors import ControlError
 from banguard.model import Ban, Origin
 
@@ -55,6 +56,32 @@ def test_bans_by_hand(site, await_) -> None:
     await_(lambda: site.banned() == [])
     with pytest.raises(ControlError, match="'x' does not exist"):
         site.app.ban("x", ["192.0.2.1"])
+
+
+def test_a_registry_that_does_not_stop_in_time_keeps_its_store(site, monkeypatch, caplog) -> None:
+    """What it is at work on at a stop is written nevertheless: the file is not taken away under it."""
+    begun, hold = threading.Event(), threading.Event()
+
+    def slow(registry: Registry) -> None:
+        begun.set()
+        hold.wait(20)
+        registry.store.drop("web")
+
+    site.start()
+    assert 1 == site.app.ban("web", ["192.0.2.1"])
+    thread, call = site.app._registry_thread, Call(slow)
+    site.app._registry.inbox.put(call)
+    assert begun.wait(15)
+    for module in (app, runner):
+        monkeypatch.setattr(module, "PATIENCE", 0.05)
+    site.stop()
+    monkeypatch.undo()
+    assert "The registry of bans did not stop in time" in caplog.text
+    hold.set()
+    assert thread.join(15)
+    assert None is call.slot.wait(0)
+    site.start()
+    assert [] == site.banned()
 
 
 def test_attempts_count_like_lines(site, await_) -> None:
