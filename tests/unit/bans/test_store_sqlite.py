@@ -12,7 +12,7 @@ import textwrap
 
 import pytest
 
-from banguard.bans.store import Batch, Length
+from banguard.bans.store import Batch, Length, StoredBan
 from banguard.bans.store_sqlite import _END_HISTORY, _VERSIONS, APPLICATION_ID, SqliteStore
 from banguard.errors import StoreError
 from banguard.model import Ban, Cursor, FailureState
@@ -98,7 +98,7 @@ def test_what_was_written_survives_a_kill(path):
     program = textwrap.dedent(
         """
         import os, sys
-        from banguard.bans.store import Batch, Length
+        from banguard.bans.store import Batch, Length, StoredBan
         from banguard.bans.store_sqlite import SqliteStore
         from banguard.model import Ban
         store = SqliteStore(sys.argv[1])
@@ -308,7 +308,7 @@ def test_history_has_a_limit_in_rows(path, opened):
 
 UNSHARED = """
 import json, os, subprocess, sys
-from banguard.bans.store import Batch, Length
+from banguard.bans.store import Batch, Length, StoredBan
 from banguard.bans.store_sqlite import SqliteStore
 from banguard.errors import StoreError
 from banguard.model import Ban
@@ -419,6 +419,19 @@ def test_the_end_of_a_ban_is_searched_by_its_host():
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {_END_HISTORY}", (None,) * 6)]
     connection.close()
     assert ["SEARCH history USING INDEX history_of_host (host=? AND jail=?)"] == plan
+
+
+@pytest.mark.parametrize("jail", ["sshd", None])
+def test_many_hosts_are_forgotten_in_few_steps(path, opened, jail):
+    """An unban of many hosts goes over the active bans once, not once for each host."""
+    store = opened()
+    hosts = [f"192.0.2.{number}" for number in range(100)]
+    store.write(Batch(bans={("sshd", host): StoredBan(Ban("sshd", host, T, T + 600)) for host in hosts}))
+    statements = []
+    store._writer.set_trace_callback(statements.append)
+    store.write(Batch(forgotten=dict.fromkeys((jail, host) for host in hosts[1:])))
+    assert 1 == sum(statement.startswith("DELETE FROM active") for statement in statements)
+    assert hosts[:1] == [stored.ban.host for stored in store.active("sshd")]
 
 
 @pytest.mark.parametrize("text", ["x", "[]", "{}", "[1, 2, 3, 4, 5]", "null"])
