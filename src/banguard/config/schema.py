@@ -163,6 +163,11 @@ class BanPrefix:
     wider_ipv6: int = 48
     offenders: int = 0
 
+    @property
+    def is_single(self) -> bool:
+        """Whether no network counts in the place of its addresses."""
+        return self.ipv4 >= 32 and self.ipv6 >= 128
+
 
 @dataclass(frozen=True, slots=True)
 class IgnoreCache:

@@ -141,7 +141,7 @@ class FailureCounter:
         if extra:
             entry.extra = (*entry.extra, *(at,) * extra)
         self._describe(entry, matches, data, rule)
-        window = self._window(entry.times, at)
+        window = self._window(entry.times, at) if len(entry.times) >= self._maxretry else None
         if window is not None:
             self._forget(host, entry)
             first, last = window
@@ -165,14 +165,13 @@ class FailureCounter:
 
     def _record(self, entry: _Entry, at: float, count: int) -> None:
         times = entry.times
-        new = (at,) * min(count, self._maxretry)
+        new = (at,) if count == 1 else (at,) * min(count, self._maxretry)
         if not times or at >= times[-1]:
             times = times + new
         else:
             index = bisect_right(times, at)
             times = times[:index] + new + times[index:]
-        floor = times[-1] - self._reach()
-        if times[0] < floor:
+        if times[0] != times[-1] and times[0] < (floor := times[-1] - self._reach()):
             times = times[bisect_left(times, floor) :]
         if len(times) > 2 * self._maxretry:
             times = times[-2 * self._maxretry :]
@@ -194,15 +193,13 @@ class FailureCounter:
             entry.rules = entry.rules[-keep:] if keep else ()
         if data:
             entry.data = {**entry.data, **data} if entry.data else data
-        entry.size = sum(map(len, entry.matches)) + _STRING * len(entry.matches)
+        entry.size = sum(map(len, entry.matches)) + _STRING * len(entry.matches) if entry.matches else 0
         if entry.data:
-            entry.size += _MAPPING + sum(_STRING + len(value) for value in entry.data.values())
+            entry.size += _MAPPING + _STRING * len(entry.data) + sum(map(len, entry.data.values()))
 
     def _window(self, times: tuple[float, ...], at: float) -> tuple[float, float] | None:
-        """Return first and last time of a window that holds *at* and is full, None when there is none."""
+        """Return first and last time of a full window that holds *at*, None when there is none in maxretry or more."""
         need, findtime = self._maxretry, self._findtime
-        if len(times) < need:
-            return None
         newest = times[-1]
         if at == newest:
             if newest - times[-need] > findtime:

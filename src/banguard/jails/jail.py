@@ -60,6 +60,8 @@ _MOST_WHOLE = 10_000
 _TRACEBACK_EVERY = 60.0
 _LOOK_BACK_LINES = 64
 _LOOK_BACK_BYTES = 8192
+# Codecs of which each line can be decoded together with others.
+_PLAIN = frozenset({"utf-8", "ascii", "iso8859-1"})
 
 
 def printable(text: str) -> str:
@@ -132,6 +134,26 @@ class _Decoder:
         codecs.lookup(self.encoding)
         # In UTF-16 and UTF-32 a newline byte can be half of another character; a source then gives spans of all lines.
         self.is_wide = "\n".encode(self.encoding) != b"\n"
+        # Whole lines may then be decoded together: none of them says how the next one is to be read.
+        self._is_plain = codecs.lookup(self.encoding).name in _PLAIN
+
+    def texts(self, block: bytes, spans: Sequence[tuple[int, int]] | None) -> list[str] | None:
+        """Return what `text` does for each line of a block; None where they have to be decoded one by one."""
+        if not self._is_plain:
+            return None
+        try:
+            if spans is None:
+                text = block.decode(self.encoding)
+            else:
+                text = b"\n".join([block[start:end] for start, end in spans]).decode(self.encoding)
+        except UnicodeError:
+            return None
+        lines = text.split("\n")
+        if not (lines[-1] or spans):
+            lines.pop()
+        if spans is not None and len(lines) != len(spans):
+            return None
+        return [line.rstrip("\r") for line in lines] if "\r" in text else lines
 
     def text(self, line: bytes) -> tuple[str, bool]:
         """Return the text without its line end, and whether all of it could be decoded."""
@@ -249,17 +271,18 @@ class Jail:
         A block that takes long (host names, `ignorecommand`) calls *go_on* between lines about four times a second;
         when that says False the block is given up and False is returned: no further report must then be made.
         """
-        log, live = candidates.log, candidates.live
+        log = candidates.log
         monotonic = self._clock.monotonic
         ask_at = monotonic() + _GO_ON_EVERY
-        for start, line, given_time in self._pieces(candidates):
+        times = _times(candidates)
+        for index, line in enumerate(self._decoded(candidates)):
             if go_on is not None and monotonic() >= ask_at:
                 if not go_on():
                     return False
                 ask_at = monotonic() + _GO_ON_EVERY
             self._lines += 1
             try:
-                self._line(line, given_time, log, candidates.block, start, live=live)
+                self._line(line, None if times is None else times[index], candidates, index)
             except Exception as error:  # noqa: BLE001  one line must not cost the others
                 self._trouble(log, error)
         if candidates.spans is not None and candidates.times is None:
@@ -272,20 +295,14 @@ class Jail:
         """Return a line of the log as text, in the log's encoding; what cannot be decoded is replaced."""
         return self._decoder.text(line)[0]
 
-    def _pieces(self, candidates: Candidates) -> Iterator[tuple[int, str, float | None]]:
-        """Yield offset in the block, text and given time of each candidate line."""
-        block, spans, times = candidates.block, candidates.spans, candidates.times
-        if spans is None:
-            spans = tuple(_line_spans(block))
-        of_line = None
-        decoder = self._decoder if times is None else self._journal_decoder
-        if times is not None and len(times) != len(spans):
-            of_line = _line_numbers(block, spans)
-        for index, (start, end) in enumerate(spans):
-            given = None
-            if times is not None:
-                given = times[index if of_line is None else of_line[index]]
-            yield start, self._decode(block[start:end], candidates.log, decoder), given
+    def _decoded(self, candidates: Candidates) -> Iterable[str]:
+        """Return the text of each candidate line."""
+        block = candidates.block
+        decoder = self._decoder if candidates.times is None else self._journal_decoder
+        texts = decoder.texts(block, candidates.spans)
+        if texts is not None:
+            return texts
+        return (self._decode(block[start:end], candidates.log, decoder) for start, end in _spans(candidates))
 
     def _decode(self, line: bytes, log: str, decoder: _Decoder) -> str:
         text, whole = decoder.text(line)
@@ -299,8 +316,9 @@ class Jail:
             )
         return text
 
-    def _line(self, line: str, given_time: float | None, log: str, block: bytes, start: int, *, live: bool) -> None:
+    def _line(self, line: str, given_time: float | None, candidates: Candidates, index: int) -> None:
         now = self._clock.now()
+        log, live = candidates.log, candidates.live
         dated = self._rules.date(line, now, given_time)
         at: float | None
         if dated.time is not None:
@@ -314,7 +332,7 @@ class Jail:
         if result.status == "matched":
             self._matched += 1
             if dated.time is None and not dated.optional:
-                at = self._undated(log, block, start, now, live=live)
+                at = self._undated(candidates, index, now)
             if at is not None:
                 for match in result.matches:
                     self._failure(match, at, now, dated)
@@ -323,9 +341,11 @@ class Jail:
         elif result.success is not None:
             self._succeeded(result.success, now if at is None else min(at, now))
 
-    def _undated(self, log: str, block: bytes, start: int, now: float, *, live: bool) -> float | None:
-        """Return the time of a matching line without a date."""
-        last = self._look_back(block[max(0, start - _LOOK_BACK_BYTES) : start], now)
+    def _undated(self, candidates: Candidates, index: int, now: float) -> float | None:
+        """Return the time of a matching line without a date, the one at that place among the candidates."""
+        log, live = candidates.log, candidates.live
+        start, _ = _spans(candidates)[index]
+        last = self._look_back(candidates.block[max(0, start - _LOOK_BACK_BYTES) : start], now)
         if last is None and log in self._tails:
             last = self._look_back(self._tails[log], now)
         if last is None:
@@ -401,6 +421,8 @@ class Jail:
     def _by_prefix(self, host: str, data: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
         """Return the network that is counted in the place of *host* (`banprefix`), and *data* with the host in it."""
         prefix = self._config.prefix
+        if prefix.is_single:
+            return host, data
         family = netaddr.family(host)
         bits = {4: prefix.ipv4, 6: prefix.ipv6}.get(family or 0)
         if bits is None:
@@ -594,6 +616,19 @@ class Jail:
             ignored=self._ignored,
             errors=self._errors,
         )
+
+
+def _times(candidates: Candidates) -> Sequence[float] | None:
+    """Return the given time of each candidate line; None when there are none."""
+    spans, times = candidates.spans, candidates.times
+    if times is None or spans is None or len(times) == len(spans):
+        return times
+    return [times[number] for number in _line_numbers(candidates.block, spans)]
+
+
+def _spans(candidates: Candidates) -> Sequence[tuple[int, int]]:
+    """Return where the candidate lines are."""
+    return tuple(_line_spans(candidates.block)) if candidates.spans is None else candidates.spans
 
 
 def _line_spans(block: bytes) -> Iterator[tuple[int, int]]:

@@ -80,6 +80,8 @@ class TimePolicy:
 
     def dated(self, date: float, now: float, *, live: bool) -> float | None:
         """Return when a line dated *date* counts as of *now* (all in epoch seconds); None: it is to be skipped."""
+        if 0.0 <= now - date <= NEAR and now - date <= self.findtime:
+            return date
         at, subject, consequence = judged(date, now, self.findtime, live=live)
         if subject:
             self._warn(subject, date, now, consequence)

@@ -16,7 +16,7 @@ class HyperscanScanner:
     See `prefilter.Scanner`. It compiles to tables, not to machine code: memory that is written is never executed.
     """
 
-    __slots__ = ("_block", "_database", "_ends", "_found", "_numbers", "_starts", "_then", "_wanted")
+    __slots__ = ("_database", "_numbers", "_then", "_wanted")
 
     def __init__(self, wanted: Sequence[Wanted]) -> None:
         self._wanted = wanted
@@ -26,10 +26,6 @@ class HyperscanScanner:
             for needle in sorted(each.any_of):
                 numbers.setdefault(needle, []).append(number)
         self._numbers = list(numbers.values())
-        self._block = b""
-        self._found: list[dict[int, int]] = []
-        self._starts: list[int] = []
-        self._ends: list[int] = []
         self._database: hyperscan.Database | None = None
         if numbers:
             self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
@@ -41,30 +37,39 @@ class HyperscanScanner:
 
     def __call__(self, block: bytes) -> Sequence[Spans]:
         """Return the candidates for each `Wanted`."""
-        self._found = [{} for _ in self._wanted]
-        self._starts = [0] * len(self._wanted)
-        self._ends = [0] * len(self._wanted)
-        if self._database is not None:
-            self._block = block
-            self._database.scan(block, match_event_handler=self._on_match)
-            self._block = b""
+        if self._database is None:
+            return [()] * len(self._wanted)
+        # While the scan goes on only the places are noted: each call from there costs.
+        places: list[tuple[int, int]] = []
+        note = places.append
+
+        def on_match(which: int, _start: int, end: int, _flags: int, _context: object) -> None:
+            note((end, which))
+
+        self._database.scan(block, match_event_handler=on_match)
+        places.sort()
         return [
-            tuple(
-                (start, end)
-                for start, end in sorted(lines.items())
-                if not then or holds_one(block[start:end].lower(), then)
-            )
-            for lines, then in zip(self._found, self._then, strict=True)
+            tuple(lines)
+            if not then
+            else tuple((start, end) for start, end in lines if holds_one(block[start:end].lower(), then))
+            for lines, then in zip(self._lines(block, places), self._then, strict=True)
         ]
 
-    def _on_match(self, which: int, _start: int, end: int, _flags: int, _context: object) -> None:
-        """Take a text that ends before byte *end*; texts of the same line follow each other, mostly."""
-        starts, ends = self._starts, self._ends
-        for number in self._numbers[which]:
-            if not starts[number] < end <= ends[number]:
-                start, stop = line_at(self._block, end - 1)
-                starts[number] = start
-                self._found[number][start] = ends[number] = stop
+    def _lines(self, block: bytes, places: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+        """Return for each `Wanted` the lines that hold its texts; *places* are ends and numbers of texts, in order."""
+        found: list[list[tuple[int, int]]] = [[] for _ in self._wanted]
+        numbers = self._numbers
+        line = (0, 0)
+        stop = 0
+        for end, which in places:
+            if end > stop:
+                line = line_at(block, end - 1)
+                stop = line[1]
+            for number in numbers[which]:
+                lines = found[number]
+                if not lines or lines[-1] is not line:
+                    lines.append(line)
+        return found
 
 
 def _escaped(needle: bytes) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from banguard.matching.prefilter import Scanner, Wanted, build_scanner
 from banguard.sources.base import Prefilter, Spans, Subscription
+from banguard.sources.lines import number_of_lines
 
 logger = logging.getLogger("banguard.filter")
 
@@ -15,6 +16,8 @@ _FIRST_LINES = 100
 # Lines after which it is decided whether looking for candidates pays, and how many then go by unscanned if not.
 _TRIED_LINES = 1000
 _REST_LINES = 20_000
+# One of so many lines at most may pass for an estimate of their number to do.
+_NEARLY = 8
 
 BuildScanner = Callable[[Sequence[Wanted]], Scanner]
 
@@ -25,7 +28,7 @@ def prefilter_for(path: str, subscriptions: Sequence[Subscription]) -> Prefilter
 
 
 class _Group:
-    """Jails that want the same lines, and how many lines that were of those looked at."""
+    """Jails that want the same lines, and how many lines that were of those looked at (of large blocks about)."""
 
     __slots__ = ("jails", "lines", "passed", "resting", "wanted")
 
@@ -80,22 +83,27 @@ class Screen:
             self._regroup(wanted)
         if not self._groups:
             return {}
-        lines = block.count(b"\n")
-        if lines <= self._first:
-            self._first -= lines
-            return {}
-        first = _first_lines(block, self._first)
-        self._first = 0
+        first: Spans = ()
+        if self._first:
+            lines = block.count(b"\n")
+            if lines <= self._first:
+                self._first -= lines
+                return {}
+            first = _first_lines(block, self._first)
+            self._first = 0
+        else:
+            lines = number_of_lines(block)
         awake = [group for group in self._groups if group.resting <= 0]
         if awake != self._scanned or self._scanner is None:
             self._scanner = self._build([group.wanted for group in awake]) if awake else None
             self._scanned = awake
+        found: Sequence[Spans] = () if self._scanner is None else self._scanner(block)
+        if any(len(spans) * _NEARLY > lines for spans in found):
+            lines = block.count(b"\n")
         for group in self._groups:
             group.resting -= lines
-        if self._scanner is None:
-            return {}
         answer: dict[str, Spans | None] = {}
-        for group, spans in zip(awake, self._scanner(block), strict=True):
+        for group, spans in zip(awake, found, strict=True):
             group.count(lines, len(spans))
             if first:
                 behind = first[-1][1]

@@ -96,6 +96,24 @@ def test_a_wide_block_is_tried_line_by_line():
     assert (["ab"], None) == lines_of((b"ab", ((0, 2),), 0), "utf-8")
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([b"aaa", b"aab", b"ab", b"", b"b\xff\xffx"]), st.integers(0, 700)), max_size=8),
+    st.integers(1, 4),
+    st.integers(0, 3),
+)
+def test_beginnings_of_lines(runs, length, fill):
+    """All beginnings are found by some counting, as by looking at each line; or none, where that is not plain."""
+    lines = [beginning + b"-" * (fill * number % 97) for beginning, count in runs for number in range(count)]
+    data = b"".join(line + b"\n" for line in lines)
+    found = regex_screen._in_order(data, length, len(lines))
+    beginnings = {line[:length] for line in lines}
+    assert found in (set(), beginnings)
+    if all(len(line) >= length for line in lines) and len(beginnings) == len([each for each in runs if each[1]]) <= 8:
+        assert beginnings == found
+    assert len(lines) == regex_screen._number_of_lines(data)
+
+
 def test_reports_are_the_same_for_a_long_log():
     """Over block borders, with attacks between, text and JSON report are the same."""
     lines = quiet(3000)

@@ -7,10 +7,12 @@ import time
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from banguard.config.schema import BanPrefix, BantimeIncrement, FilterConfig, JailConfig, Place
 from banguard.jails.ignore import IgnoreRules
-from banguard.jails.jail import Jail, printable
+from banguard.jails.jail import Jail, _Decoder, printable
 from banguard.jails.resolver import Resolver
 from banguard.matching import FilterRules
 from banguard.model import BanDecision, Candidates, Cursor, FailureFound, FailureState, Grounds
@@ -236,6 +238,42 @@ def test_encoding(bench, encoding, line, warned, caplog):
     assert caplog.text.count("logencoding") <= 1
     jail.feed(prefix + line, log="/other.log")
     assert (2 if warned else 0) == caplog.text.count("logencoding")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.sampled_from(["a", "é", "\N{LINE SEPARATOR}", "\r", "\r\r", "\x00", "x\ry", "", "\x85", "\ufeff"])),
+    st.sampled_from(["utf-8", "auto", "ascii", "latin-1", "utf-8-sig", "cp1252", "utf-7", "gb18030", "iso2022_jp"]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_lines_are_decoded_together_as_one_by_one(lines, encoding, in_latin, with_end):
+    """How the lines of a block are decoded makes no difference, whatever stands in them."""
+    decoder = _Decoder(encoding)
+    raw = [line.encode("latin-1" if in_latin else "utf-8", "replace") for line in lines]
+    block = b"".join(line + b"\n" for line in raw)
+    spans, at = [], 0
+    for line in raw:
+        spans.append((at, at + len(line)))
+        at += len(line) + 1
+    one_by_one = [decoder.text(line) for line in raw]
+    if not with_end and raw and raw[-1]:
+        block = block[:-1]
+    for kept in (None, tuple(spans), tuple(spans[::2])):
+        expected = one_by_one[::2] if kept == tuple(spans[::2]) else one_by_one
+        found = decoder.texts(block, kept)
+        if found is not None:
+            assert [text for text, _ in expected] == found
+            assert all(whole for _, whole in expected)
+        else:
+            assert encoding in {"utf-8-sig", "cp1252", "utf-7", "gb18030", "iso2022_jp"} or not all(
+                whole for _, whole in expected
+            )
+
+
+def test_lines_with_newlines_are_decoded_one_by_one():
+    """An entry of the journal may hold newlines."""
+    assert None is _Decoder("utf-8").texts(b"a\nb\nc\n", ((0, 3), (4, 5)))
 
 
 def test_wide_encodings_come_as_spans(bench):

@@ -13,14 +13,18 @@ from banguard.matching.prefilter import Wanted, build_scanner
 def test_matches_in_any_order():
     """Matches that come in any order, and for lines told before, give each line once."""
     pytest.importorskip("hyperscan", reason="hyperscan is not installed (pip install 'banguard[fast]')")
-    scanner = build_scanner([Wanted(frozenset({b"abc", b"c", b"xyz"}))], "hyperscan")
+    scanner = build_scanner([Wanted(frozenset({b"abc", b"c", b"xyz"})), Wanted(frozenset({b"xyz"}))], "hyperscan")
     block = b"abc\nno\nxyz abc c\n"
-    assert [((0, 3), (7, 16))] == list(scanner(block))
-    scanner._block = block
-    scanner._found, scanner._starts, scanner._ends = [{}], [0], [0]
-    for end in (16, 3, 10, 14, 1):
-        scanner._on_match(0, 0, end, 0, None)
-    assert {0: 3, 7: 16} == scanner._found[0]
+    assert [((0, 3), (7, 16)), ((7, 16),)] == list(scanner(block))
+
+    class AnyOrder:
+        def scan(self, _block, match_event_handler):
+            numbers = {text: number for number, text in enumerate((b"abc", b"c", b"xyz"))}
+            for end, text in ((16, b"c"), (3, b"abc"), (10, b"xyz"), (14, b"abc"), (3, b"c")):
+                match_event_handler(numbers[text], 0, end, 0, None)
+
+    scanner._database = AnyOrder()
+    assert [((0, 3), (7, 16)), ((7, 16),)] == list(scanner(block))
 
 
 GUARDED = """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from banguard.inbox import Inbox
 from banguard.matching.prefilter import Wanted, build_scanner
 from banguard.sources.base import Subscription
@@ -64,6 +66,18 @@ def test_a_jail_that_wants_most_lines_gets_all_for_a_while():
         assert {"b": ()} == made(b"refused\n" * 1000)
     assert {"a", "b"} == set(made(BLOCK))
     assert [2, 1, 2] == built
+
+
+@pytest.mark.parametrize("head", [b"x" * 9000 + b"\n", b"x\n" * 4096])
+def test_lines_are_counted_where_it_matters(head):
+    """The beginning of a block, by which its lines are estimated, may be unlike the rest."""
+    made, _, built = screen(a=REFUSED)
+    made(FIRST)
+    for _ in range(20):
+        made(head + b"refused\n" * 400 + b"ok\n" * 600)
+    assert [1] == built
+    made(head + b"refused\n" * 9000 + b"ok\n" * 600)
+    assert {} == made(BLOCK)
 
 
 def test_nothing_is_built_where_all_want_every_line():
