@@ -7,17 +7,21 @@ import warnings
 from collections.abc import Callable
 
 from banguard.errors import PatternError
-from banguard.matching.bounded import Bounded, BoundedMatch, compile_bounded
+from banguard.matching.bounded import Bounded
 from banguard.matching.hazard import ENDLESS, explodes, safe_length
+from banguard.matching.program import SpanMatch, compile_program
 from banguard.matching.tags import expand, group_name
+from banguard.matching.twopass import TwoPass, compile_twopass
 from banguard.matching.universal import matches_every_line
 from banguard.message import tell
 
-Found = re.Match[str] | BoundedMatch
+Found = re.Match[str] | SpanMatch
 Finder = Callable[[str], "Found | None"]
 
 # For subjects up to this length nobody asks whether they are safe.
 SHORT = 40
+# For longer ones `re` is never used, where that can be done without.
+_LONG = 8192
 
 # The groups that say who it was. A failregex needs one of them, its prefregex may hold it.
 ID_GROUPS = frozenset({"fid", "ip4", "ip6", "dns", "mlfid"})
@@ -102,8 +106,7 @@ class Pattern:
     `find` searches a short subject, `find_long` any; *groups* are the names of its groups; *is_anchored* says that it
     can match at the start only; *hits* counts its matches, for the tester. *explodes* says that `re` could need for
     ever: such a regex is always matched with bounded effort, unless *unbounded* says that it cannot be. Both ways
-    of searching raise GiveUpError on a subject
-    that is made to cost even then.
+    of searching raise GiveUpError on a subject that is made to cost even then.
     """
 
     __slots__ = (
@@ -131,11 +134,11 @@ class Pattern:
         # `search` tries an anchored regex at every character; `match` gives the same answer after the first.
         self.is_anchored = not compiled.flags & (re.MULTILINE | re.VERBOSE) and is_anchored(self.regex)
         self.find: Callable[[str], Found | None] = compiled.match if self.is_anchored else compiled.search
-        self._bounded: Bounded | None = None
+        self._bounded: TwoPass | Bounded | None = None
         self._limit = 0
         self.explodes = self.unbounded = False
         if explodes(self.regex, compiled.flags):
-            self._bounded = compile_bounded(compiled, is_anchored=self.is_anchored)
+            self._bounded = _compile_bounded(compiled, is_anchored=self.is_anchored)
             self.explodes = self._bounded is not None
             self.unbounded = not self.explodes
             self._limit = ENDLESS
@@ -166,18 +169,22 @@ class Pattern:
     def limit(self) -> int:
         """The length of a subject up to which `find` needs milliseconds at most; found out when first asked for."""
         if not self._limit:
-            self._limit = safe_length(self.regex, self._compiled.flags, is_anchored=self.is_anchored) or 1
+            self._limit = min(_LONG, self._safe_length())
         return self._limit
+
+    def _safe_length(self) -> int:
+        return safe_length(self.regex, self._compiled.flags, is_anchored=self.is_anchored) or 1
 
     def find_long(self, subject: str) -> Found | None:
         """Search a subject of any length."""
         if len(subject) <= (self._limit or SHORT) or len(subject) <= self.limit:
             return self.find(subject)
         if self._bounded is None:
-            self._bounded = compile_bounded(self._compiled, is_anchored=self.is_anchored)
-            if self._bounded is None:
-                self._limit = ENDLESS
-                return self.find(subject)
+            self._bounded = _compile_bounded(self._compiled, is_anchored=self.is_anchored)
+            if not isinstance(self._bounded, TwoPass):
+                # What is left is slower than `re` where that is safe.
+                self._limit = ENDLESS if self._bounded is None else self._safe_length()
+                return self.find_long(subject)
         return self._bounded.search(subject)
 
     def data(self, found: Found) -> dict[str, object]:
@@ -198,6 +205,15 @@ class Pattern:
             elif data[name] and not data.get(target):
                 data[target] = data[name]
         return data
+
+
+def _compile_bounded(compiled: re.Pattern[str], *, is_anchored: bool) -> TwoPass | Bounded | None:
+    """Return the matcher of bounded effort for a regex; None when there is none (`compile_program`)."""
+    program = compile_program(compiled)
+    if program is None:
+        return None
+    matcher = compile_twopass(compiled, program, is_anchored=is_anchored)
+    return Bounded(compiled, program, is_anchored=is_anchored) if matcher is None else matcher
 
 
 def compile_pattern(text: str, *, names: bool = True, multiline: bool = False) -> Pattern:

@@ -65,10 +65,10 @@ def test_not_explosive(regex):
         ("^abc$", ENDLESS),
         (r"^\d+ \S+ x", ENDLESS),
         (r"^\s*\S+\s*$", ENDLESS),
-        (r"^a*a*b", 3162),
-        (r"^a*a*a*b", 310),
-        (r"^.*.*.*.*b", 104),
-        (r"^.* from .*$", 8944),
+        (r"^a*a*b", 2000),
+        (r"^a*a*a*b", 228),
+        (r"^.*.*.*.*b", 83),
+        (r"^.* from .*$", 5656),
     ],
 )
 def test_safe_length(regex, expected):
