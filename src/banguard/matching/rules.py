@@ -488,6 +488,9 @@ class FilterRules:
                         return quiet._replace(success=Match(*identity, at, _texts(data), lines, 0))
                 return quiet
             data, lines = failure
+        elif data.get("nofail"):  # there is no session that it could help
+            self.failures[rule - 1].hits += 1
+            return self._quiet[rule - 1]
         identity = self._identify(data)
         if identity is None:
             return LineResult("missed", rejected=str(data.get("dns") or ""))

@@ -75,7 +75,8 @@ class Plan:
         address = "ip4" if values.get("ip4") else "ip6"
         self.address = self.names.index(address) if address in loose else -1
         is_alone = not values.get("fid") and not values.get("cidr") and not isinstance(values.get("mlfid"), str)
-        self.is_host = address in loose and address == "ip4" and is_alone
+        is_failure = "mlfid" in loose or not values.get("nofail")
+        self.is_host = address in loose and address == "ip4" and is_alone and is_failure
         self.quiet = bool(values.get("mlfgained") or values.get("nofail"))
         self.over = bool(values.get("mlfforget"))
         self.again = bool(values.get("mlfagain"))

@@ -255,6 +255,15 @@ def test_session_joins_lines():
     assert [1, 1] == [pattern.hits for pattern in tried.failures]
 
 
+@pytest.mark.parametrize("times", [1, 4])
+def test_without_a_session_what_is_no_failure_by_itself_counts_never(times):
+    """A line that only helps others of its session makes no failure where it names no session, however often it comes."""
+    tried = rules(r"^ s(?:<F-MLFID>\d+</F-MLFID>)? <F-NOFAIL>from</F-NOFAIL> <HOST>$", "^ bad <HOST>$")
+    assert ["nofail"] * times == [judge(tried, "s from 192.0.2.1").status for _ in range(times)]
+    assert times == tried.failures[0].hits
+    assert "192.0.2.1" == only(judge(tried, "bad 192.0.2.1")).id
+
+
 def test_window_matches_over_lines():
     """With maxlines a failregex may span lines; they leave the window once matched."""
     tried = rules(r"^ a$<SKIPLINES>^ b <HOST>$", maxlines=3)
