@@ -16,7 +16,17 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from banguard.matching.syntax import SINGLE, Items, character_class, compile_class, parse
+from banguard.matching.syntax import (
+    ASCII,
+    DOTALL,
+    IGNORECASE,
+    IN_CLASS,
+    SINGLE,
+    Items,
+    character_class,
+    compile_class,
+    parse,
+)
 
 ENDLESS = 1 << 30
 
@@ -117,7 +127,7 @@ class Graph:
             # It is tried, and then what comes is as it was.
             return _Part(self._items(value[1], flags).first, {}, 1)
         if name == "GROUPREF":
-            return self._repeat(0, "MAXREPEAT", [("ANY", None)], flags | re.DOTALL)
+            return self._repeat(0, "MAXREPEAT", [("ANY", None)], flags | DOTALL)
         return _Part({}, {}, 1)
 
     def _repeat(self, least: int, most: Any, inner: Items, flags: int) -> _Part:
@@ -233,14 +243,14 @@ def _either(parts: Iterable[_Part]) -> _Part:
 def takes(code: object, value: Any, flags: int) -> int:
     """Return the characters that an item takes (see `Graph`); one that takes none of the alphabet takes some other."""
     name = str(code)
-    if not flags & re.IGNORECASE:
+    if not flags & IGNORECASE:
         if name == "LITERAL":
             return 1 << value if value < 128 else _takes(character_class(code, value), 0)
         if name == "IN":
-            bits = _of_members(value, flags & re.ASCII)
+            bits = _of_members(value, flags & ASCII)
             if bits:
                 return bits
-    return _takes(character_class(code, value), flags & (re.IGNORECASE | re.ASCII | re.DOTALL))
+    return _takes(character_class(code, value), flags & IN_CLASS)
 
 
 @lru_cache(maxsize=512)

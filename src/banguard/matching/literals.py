@@ -9,12 +9,11 @@ to case. What is not understood requires nothing. See Russ Cox, "Regular Express
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
-from banguard.matching.syntax import Items, parse
+from banguard.matching.syntax import IGNORECASE, LITERAL, Items, parse
 
 Texts = frozenset[str]
 
@@ -151,24 +150,22 @@ class _Walk:
 
     def items(self, items: Items, flags: int) -> _Part:
         """Return what items one after the other can match."""
-        found: list[Texts] = []
-        run: Texts = _EMPTY
-        is_whole = True
+        return _row(self._parts(items, flags))
+
+    def _parts(self, items: Items, flags: int) -> Iterator[_Part]:
+        """Yield the parts; characters that follow each other are one."""
+        text = ""
         for code, value in items:
-            part = self._item(str(code), value, flags)
-            found += part.required
-            if part.exact is not None:
-                joined = _product(run, part.exact)
-                if joined is not None:
-                    run = joined
-                    continue
-            is_whole = False
-            found.append(run)
-            run = part.exact if part.exact is not None else _EMPTY
-        if is_whole:
-            return _Part(run)
-        found.append(run)
-        return _Part(None, _useful(found))
+            char = self._char(value, flags) if code is LITERAL else ""
+            if text and not (char and len(text) < _MAX_LENGTH):
+                yield _Part(frozenset({text}))
+                text = ""
+            if char:
+                text += char
+            else:
+                yield self._item(str(code), value, flags)
+        if text:
+            yield _Part(frozenset({text}))
 
     def _item(self, name: str, value: Any, flags: int) -> _Part:
         if name == "LITERAL":
@@ -190,12 +187,17 @@ class _Walk:
         return _UNKNOWN
 
     def _literal(self, code: int, flags: int) -> _Part:
+        char = self._char(code, flags)
+        return _Part(frozenset({char})) if char else _UNKNOWN
+
+    def _char(self, code: int, flags: int) -> str:
+        """Return a character as it is looked for, nothing for one that cannot be."""
         if code >= 128 or code == 10:
-            return _UNKNOWN
+            return ""
         char = chr(code).lower()
-        if flags & re.IGNORECASE and char in FOLDED:
+        if flags & IGNORECASE and char in FOLDED:
             self.folded.add(char)
-        return _Part(frozenset({char}))
+        return char
 
     def _either_of(self, members: Sequence[tuple[Any, Any]], flags: int) -> _Part:
         if len(members) > 4 or any(str(code) != "LITERAL" for code, _ in members):
@@ -209,14 +211,37 @@ class _Walk:
                 return _Part(part.exact | _EMPTY)
             return _UNKNOWN
         if str(most) == str(least) and least <= 16:
-            return self.items([*inner] * least, flags)
+            return part if part.exact is None else _row([part] * least)
         return _Part(None, _useful(_requirements(part)))
+
+
+def _row(parts: Iterable[_Part]) -> _Part:
+    """Return what *parts* one after the other can match."""
+    found: list[Texts] = []
+    run: Texts = _EMPTY
+    is_whole = True
+    for part in parts:
+        found += part.required
+        if part.exact is not None:
+            joined = _product(run, part.exact)
+            if joined is not None:
+                run = joined
+                continue
+        is_whole = False
+        found.append(run)
+        run = part.exact if part.exact is not None else _EMPTY
+    if is_whole:
+        return _Part(run)
+    found.append(run)
+    return _Part(None, _useful(found))
 
 
 def _product(one: Texts, two: Texts) -> Texts | None:
     """Return all texts of *one* followed by one of *two*; None when that is too much."""
     if len(one) * len(two) > _MAX_EXACT:
         return None
+    if one is _EMPTY:
+        return two
     joined = frozenset(first + second for first in one for second in two)
     return None if max(map(len, joined)) > _MAX_LENGTH else joined
 
@@ -237,4 +262,4 @@ def _any(parts: Sequence[_Part]) -> _Part:
 
 
 def _useful(found: Iterable[Texts]) -> tuple[Texts, ...]:
-    return tuple(texts for texts in dict.fromkeys(found) if "" not in texts and len(texts) <= _MAX_TEXTS)
+    return tuple(dict.fromkeys(texts for texts in found if "" not in texts and len(texts) <= _MAX_TEXTS))

@@ -108,7 +108,7 @@ def wanted(rules: FilterRules, encoding: str, *, counting: bool = False) -> Want
     """
     if rules.maxlines > 1:
         return None
-    cut = _cut_of([each.regex for each in rules.detector.templates])
+    cut = _cut_of(tuple(each.regex for each in rules.detector.templates))
     if rules.looks_into_objects:
         return _wanted_of_fields(cast("JsonRules", rules), encoding, cut=cut)
     any_of = _needles([*rules.failures, *rules.successes], encoding, cut=cut)
@@ -145,7 +145,9 @@ def _wanted_of_fields(rules: JsonRules, encoding: str, *, cut: str | None) -> Wa
     return Wanted(frozenset(_shortest(needles)))
 
 
-def _cut_of(templates: Iterable[str]) -> str | None:
+# Most filters have the same templates.
+@lru_cache(maxsize=4)
+def _cut_of(templates: tuple[str, ...]) -> str | None:
     """
     Return the characters directly behind which a date of one of these regexes may be cut out; None for anywhere.
 
@@ -219,6 +221,11 @@ def _written_beside(codec: str) -> Mapping[str, tuple[bytes, ...]] | None:
         letter: tuple(char.encode(codec, "ignore") for char in chars if char.encode(codec, "ignore"))
         for letter, chars in FOLDED.items()
     }
+
+
+def rarity(needles: Iterable[bytes]) -> float:
+    """Return a rough guess of the share of lines in which one of *needles* stands, as a sum over them."""
+    return sum(share(text.decode("latin-1")) for text in needles)
 
 
 def rarest_first(needles: Iterable[bytes]) -> list[bytes]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import hyperscan
 
-from banguard.matching.prefilter import Needles, Spans, Wanted, holds_one, line_at
+from banguard.matching.prefilter import Needles, Spans, Wanted, holds_one, line_at, rarity
 
 
 class HyperscanScanner:
@@ -20,10 +20,14 @@ class HyperscanScanner:
 
     def __init__(self, wanted: Sequence[Wanted]) -> None:
         self._wanted = wanted
-        self._then: list[Needles] = [each.and_of for each in wanted]
+        # What is then looked for in lines.
+        self._then: list[Needles] = []
         numbers: dict[bytes, list[int]] = {}
-        for number, each in enumerate(wanted):
-            for needle in sorted(each.any_of):
+        for number, (any_of, and_of) in enumerate(wanted):
+            # All of them cost the same, but for each place where one is.
+            first, then = (and_of, any_of) if and_of and rarity(and_of) < rarity(any_of) else (any_of, and_of)
+            self._then.append(then)
+            for needle in sorted(first):
                 numbers.setdefault(needle, []).append(number)
         self._numbers = list(numbers.values())
         self._database: hyperscan.Database | None = None

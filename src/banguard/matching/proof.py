@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from banguard.matching.hazard import ENDLESS, takes
-from banguard.matching.syntax import SINGLE, Items, parse
+from banguard.matching.syntax import MULTILINE, SINGLE, Items, parse
 
 _NEWLINE = 1 << 10
 _WORD = sum(1 << code for code in range(128) if chr(code).isalnum() or code == 95)
@@ -65,7 +65,7 @@ class Machine:
 
     def __init__(self, compiled: re.Pattern[str], *, is_anchored: bool) -> None:
         parsed = parse(compiled.pattern, compiled.flags)
-        if parsed is None or parsed[1] & re.MULTILINE:
+        if parsed is None or parsed[1] & MULTILINE:
             raise UnprovenError
         self._kinds: list[int] = []
         self._values: list[Any] = []
@@ -136,7 +136,7 @@ class Machine:
                 for part in value[1:]
             )
             return self._node(_COND, 1 << value[0], (yes, no))
-        if name == "AT" and not flags & re.MULTILINE:
+        if name == "AT" and not flags & MULTILINE:
             return self._node(_AT, str(value), after)
         if name in {"ASSERT", "ASSERT_NOT"}:
             direction, inner = value

@@ -14,6 +14,13 @@ _CONSTANTS = importlib.import_module("re._constants")
 MAXREPEAT = _CONSTANTS.MAXREPEAT
 """The number of repeats that means: without end."""
 
+LITERAL = _CONSTANTS.LITERAL
+
+# The flags of `re` as numbers: its own take ten times as long to compare.
+ASCII, DOTALL, IGNORECASE, MULTILINE = map(int, (re.ASCII, re.DOTALL, re.IGNORECASE, re.MULTILINE))
+IN_CLASS = ASCII | DOTALL | IGNORECASE
+"""Those that matter to which character a class takes."""
+
 # Codes of the parser, by their names in `re`.
 Items = Sequence[tuple[Any, Any]]
 
@@ -59,7 +66,7 @@ def character_class(code: object, value: Any) -> str:
 
 def compile_class(text: str, flags: int) -> re.Pattern[str]:
     """Compile a regex made of classes, with those of the *flags* that matter to these."""
-    return re.compile(text, flags & (re.IGNORECASE | re.ASCII | re.DOTALL))
+    return re.compile(text, flags & IN_CLASS)
 
 
 def _member(name: str, value: Any) -> str:

@@ -32,7 +32,7 @@ _POSITION_EVERY = 10.0
 _RETRY_MIN, _RETRY_MAX = 1.0, 30.0
 _ROTATING_RETRY = 0.02
 _STALL_MIN, _STALL_MAX = 0.002, 0.1
-_PATIENCE = 2.0
+_PATIENCE, _LIVE_PATIENCE = 2.0, 0.01
 _PARK_LOGS, _PARK_AFTER = 256, 3600.0
 # The file must be opened anew after these.
 _STALE = frozenset({errno.EIO, errno.ESTALE, errno.EBADF, errno.ENODEV, errno.ENXIO, errno.ENOTCONN})
@@ -535,12 +535,12 @@ class Hub:
         """
         Let the jails that have no room go on by themselves, once the others have waited enough; True when that is done.
 
-        While a log is caught up with, jails of about the same speed are kept together, so that each block is read and
-        scanned once. At the end of a log nobody waits.
+        Jails of about the same speed are kept together, so that each block is read and scanned once. At the end of a
+        log nobody waits for longer than nobody would see.
         """
         if stream.refused_at is None:
             stream.refused_at, stream.retry = now, 0.0
-        patience = 0.0 if any(reader.live for reader in stream.readers.values()) else _PATIENCE
+        patience = _LIVE_PATIENCE if any(reader.live for reader in stream.readers.values()) else _PATIENCE
         if len(held.waiting) == len(stream.readers) or now - stream.refused_at < patience:
             return False
         readers = [stream.readers.pop(jail) for jail in sorted(held.waiting)]

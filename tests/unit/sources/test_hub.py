@@ -165,6 +165,40 @@ def test_jails_that_catch_up_stay_together(reading, path, clock):
     assert len(content) == r.hub.snapshot()[0].bytes_read == sum(scans)
 
 
+def test_jails_of_about_the_same_speed_stay_together(reading, path, clock):
+    """Also at the end of a log that grows quickly: a jail that has no room for a moment costs no second read."""
+    content = b"".join(b"%03d\n" % number for number in range(400))
+    r = reading(block_size=16, line_cap=8)
+    for jail in "abc":
+        r.subscribe(jail, path, inbox=Inbox(2))
+    append(path, b"begin\n")
+    r.poll()
+    append(path, content)
+    taken = {jail: b"" for jail in "abc"}
+    for turn in range(2000):
+        r.hub.poll()
+        jail = "abc"[turn % 3]
+        taken[jail] += b"".join(each.block for each in r.inboxes[jail].get_all(0) if each.live)
+        clock.advance(0.001)
+    assert {jail: content for jail in "abc"} == taken
+    assert len(content) + 6 == r.hub.snapshot()[0].bytes_read
+
+
+def test_nobody_waits_for_a_slow_jail_at_the_end_of_a_log(reading, path, clock):
+    """A jail that takes nothing holds the others up for some milliseconds, once."""
+    r = reading(block_size=16, line_cap=8)
+    r.subscribe("slow", path, inbox=Inbox(2))
+    r.subscribe("quick", path)
+    for number in range(9):
+        append(path, b"%03d\n" % number)
+        r.hub.poll()
+        if number == 2:
+            for _ in range(15):
+                clock.advance(0.001)
+                r.hub.poll()
+        assert b"%03d\n" % number == r.inboxes["quick"].get_all(0)[-1].block
+
+
 def test_all_inboxes_full_asks_to_come_again(reading, path, clock):
     """When nobody takes a block, poll says when to try again, and it is not lost."""
     r = reading()
