@@ -213,6 +213,20 @@ def _open_chain(
     return own, later
 
 
+def has_packed_since(path: str, mtime_ns: int) -> bool:
+    """Tell whether an older file of *path* was compressed that had been written to since a time (0: never)."""
+    try:
+        return _packed_since(siblings(path), mtime_ns)
+    except _Moved:
+        return True
+    except OSError:
+        return False
+
+
+def _packed_since(members: Sequence[Sibling], mtime_ns: int) -> bool:
+    return mtime_ns > 0 and any(sibling.packed and sibling.mtime_ns >= mtime_ns for sibling in members)
+
+
 def _position(
     members: Sequence[Sibling], known: Known, form: LineForm, opened: list[Handle]
 ) -> tuple[int | None, Handle | None]:
@@ -221,6 +235,9 @@ def _position(
             continue
         if known.held and sibling.ident == known.ident:
             return at, None
+        if not known.fingerprint and _packed_since(members[:at], known.mtime_ns):
+            # The file was compressed, and another one has its number now.
+            continue
         handle = _matching(sibling, known, form, opened)
         if handle is not None:
             return at, handle

@@ -13,7 +13,7 @@ from banguard.sources.base import Spans
 from banguard.sources.cursor import HEAD, FileId, fingerprint, first_line
 from banguard.sources.handles import Handle, open_handle, require_regular
 from banguard.sources.lines import LineForm
-from banguard.sources.rotated import Known, identify, open_chain
+from banguard.sources.rotated import Known, has_packed_since, identify, open_chain
 
 BLOCK = 256 * 1024
 LINE_CAP = 64 * 1024
@@ -167,7 +167,11 @@ class Tail:
             return False
         since = round(cursor.time * 1e9) + _TIME_ROUNDING if cursor.time else 0
         known = Known((cursor.device, cursor.inode), cursor.offset, cursor.fingerprint, mtime_ns=since)
-        handle, chain = self._open_with_chain(known, lambda handle: _is_at(handle, cursor, self._form, same_inode=True))
+        # Of a file that was empty only the number is known, which another one has once it was compressed.
+        is_sure = bool(cursor.fingerprint) or not has_packed_since(self.path, since)
+        handle, chain = self._open_with_chain(
+            known, lambda handle: is_sure and _is_at(handle, cursor, self._form, same_inode=True)
+        )
         if chain is None:
             self._add(handle, cursor.offset)
             return True

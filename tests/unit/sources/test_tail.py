@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -202,6 +203,24 @@ def test_long_line_that_comes_slowly(path, log, read):
     assert 200_000 == reading.tail.parts[0].scanned
     log.write(b"\n")
     assert [b"x" * 64 + b" [...]"] == reading.lines()
+
+
+@pytest.mark.parametrize("reused", [0, 1, 2])
+def test_an_empty_file_was_compressed_and_its_number_used_again(reused, path, log, read):
+    """A file of which only the number is known is not taken for another one that got the number."""
+    first = read(path)
+    first.lines()
+    before = first.cursor
+    first.tail.close()
+    os.utime(path, (before.time + 1, before.time + 1))
+    log.write(b"one\n")
+    log.rename_create(pack=".gz")
+    log.write(b"two\n")
+    log.rename_create()
+    log.write(b"three\n")
+    taken = [path, path.parent / "app.log.1", path.parent / "app.log.2.gz"][reused]
+    again = read(path, cursor=replace(before, inode=os.stat(taken).st_ino))
+    assert [b"one", b"two", b"three"] == again.lines()
 
 
 def test_emptied_and_left_empty(path, log, read):
