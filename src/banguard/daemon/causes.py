@@ -98,7 +98,8 @@ def _not_held(found: Evidence) -> list[Cause]:
     named = []
     for wall in found.walls:
         hold = wall.hold
-        if hold.held is False and hold.believed:
+        was_lost = hold.lost_at > found.since
+        if (hold.held is False and hold.believed) or (not hold.held and was_lost and not hold.error):
             named.append(
                 Cause(
                     "flushed",
@@ -119,7 +120,7 @@ def _not_held(found: Evidence) -> list[Cause]:
                     proposal=f"see `banguard-client get {found.jail} actions` and the log of banguard for the action",
                 )
             )
-        elif hold.lost_at > found.since:
+        elif was_lost:
             named.append(
                 Cause(
                     "flushed",

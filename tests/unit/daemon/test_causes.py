@@ -28,6 +28,7 @@ ESTABLISHED = "-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT"
         ({"walls": (replace(WALL, hold=replace(HELD, lost_at=1500.0)),)}, "flushed", True),
         ({"walls": (replace(WALL, hold=replace(HELD, lost_at=500.0)),)}, "", False),
         ({"walls": (replace(WALL, hold=Hold("x", believed=False, held=None, error="no rights")),)}, "not-held", True),
+        ({"walls": (replace(WALL, hold=replace(HELD, believed=False, held=False, lost_at=1500.0)),)}, "flushed", True),
         ({"connections": (Connection(2222, "established"),)}, "other-port", True),
         ({"connections": (Connection(2222, "established"),), "walls": (EVERY,)}, "open-connection", False),
         ({"packets": (Packets("tcp", "198.51.100.1", 2222, 3),)}, "other-port", True),
