@@ -36,13 +36,15 @@ def end(server):
         server.wait()
 
 
-def children(pid):
-    """Tell whether process *pid* runs programs at present."""
+def is_busy(pid):
+    """Tell whether process *pid* computes, or waits for a processor, or runs programs at present."""
     found = ""
     for task in os.listdir(f"/proc/{pid}/task"):
         try:
             with open(f"/proc/{pid}/task/{task}/children") as file:
                 found += file.read()
+            with open(f"/proc/{pid}/task/{task}/stat") as file:
+                found += file.read().rpartition(") ")[2][0].strip("SIt")
         except OSError:
             continue
     return bool(found.strip())
@@ -93,6 +95,6 @@ class Steps:
         quiet, size = time.monotonic(), -1
         while time.monotonic() - quiet < 0.15:
             now = os.stat(self.record).st_size
-            if now != size or children(self.pid):
+            if now != size or is_busy(self.pid):
                 quiet, size = time.monotonic(), now
             time.sleep(0.02)
