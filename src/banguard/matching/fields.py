@@ -28,7 +28,7 @@ _TIMES = tuple(
     parse_path(name)
     for name in (
         "time", "ts", "timestamp", "@timestamp", "StartUTC", "requestReceivedTimestamp", "t", "date", "datetime",
-        "time_iso8601", "msec", "eventTime", "StartLocal", "asctime", "written_at", "_timestamp",
+        "time_iso8601", "msec", "time_local", "eventTime", "StartLocal", "asctime", "written_at", "_timestamp",
     )
 )  # fmt: skip
 
