@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from banguard.matching.hazard import takes
 from banguard.matching.syntax import SINGLE, Items, character_class, compile_class, parse
 
 _MAX_SIZE = 20_000
@@ -63,7 +64,7 @@ class Program:
         self.codes: list[int] = []
         self.arguments: list[Any] = []
         # Of loops that catch nothing in a group, by their place: ONE_CHARACTER if that is what each round takes, or a
-        # regex that takes all rounds that can be.
+        # regex that takes as many rounds as there can be, each of which can go one way only.
         self.rounds: dict[int, re.Pattern[str] | str] = {}
         # Whether it holds a loop of which a round may take nothing.
         self.has_empty_rounds = False
@@ -269,14 +270,35 @@ def _opened(items: Items) -> Items:
 
 
 def _all_rounds(items: Items, flags: int) -> re.Pattern[str] | None:
-    """Return a regex for all rounds of a loop over a few characters each, such as `(?:[^"]|"")*`."""
+    r"""
+    Return a regex for all rounds of a loop over plain pieces, such as `(?:[^"]|"")*` or `(?:\\.[^"\\]*)*`.
+
+    None when the next character does not always say which way it goes.
+    """
     items = _opened(items)
     is_branch = len(items) == 1 and str(items[0][0]) == "BRANCH"
     ways = items[0][1][1] if is_branch else [items]
-    if not all(str(code) in SINGLE for way in ways for code, _ in way):
-        return None
-    texts = ["".join(character_class(code, value) for code, value in way) for way in ways]
-    return compile_class(f"(?:{'|'.join(texts)})*+", flags)
+    texts: list[str] = []
+    # What rounds begin with, and what those that end in a loop take there.
+    begins = ends = 0
+    for way in ways:
+        text = ""
+        for place, (code, value) in enumerate(way):
+            single, rest = (code, value), ""
+            if str(code) == "MAX_REPEAT" and str(value[1]) == "MAXREPEAT" and 0 < place == len(way) - 1:
+                single, rest = (value[2][0] if len(value[2]) == 1 else (code, value)), f"{{{value[0]},}}"
+            if str(single[0]) not in SINGLE or not make_test(*single, flags).is_plain:
+                return None
+            taken = takes(*single, flags)
+            if rest:
+                ends |= taken
+            elif place == 0:
+                if begins & taken:
+                    return None
+                begins |= taken
+            text += character_class(*single) + rest
+        texts.append(text)
+    return compile_class(f"(?:{'|'.join(texts)})*+", flags) if all(texts) and not begins & ends else None
 
 
 def _at_kind(name: str, flags: int) -> str:

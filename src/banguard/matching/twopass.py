@@ -42,6 +42,8 @@ _PIECE = 32
 _MAX_EDGES = 20_000
 # Conditions on groups that are told apart, by a copy of the program for each case.
 _MAX_CONDITIONS = 2
+# Places at which a loop of several characters a round could be left that are tried at once.
+_TRIES = 8
 
 # What comes behind a place of the text.
 _OTHER, _WORD, _NEWLINE, _LAST_NEWLINE, _END = range(5)
@@ -264,8 +266,8 @@ class _Machine:
         for place, (code, argument) in enumerate(zip(self.codes, self.arguments, strict=True)):
             if code in {LOOP, LAZY}:
                 exits |= 2 << place
-            elif code == SPLIT and argument[2] == ONE_CHARACTER:
-                exits |= 1 << argument[0]
+            elif code == SPLIT and argument[2] is not None:
+                exits |= 1 << argument[argument[2] != ONE_CHARACTER]
         return exits
 
     def _find_idle(self) -> int:
@@ -470,6 +472,8 @@ class TwoPass:
     def _go_forth(self, text: str, trace: _Trace, place: int, position: int, marks: list[int]) -> int:
         """Follow the first way to the end of a program; fill *marks* and return where the match ends."""
         codes, arguments = self._machine.codes, self._machine.arguments
+        # Loops that are followed round by round, and how far.
+        steps_until: dict[int, int] = {}
         while True:
             code = codes[place]
             argument = arguments[place]
@@ -487,11 +491,12 @@ class TwoPass:
                     else:
                         position, place = trace.first(first, position, len(text)), first
                     continue
-                if rounds is not None:
-                    # If what comes behind the loop can come behind as many rounds as there can be, these are the ones.
-                    end = rounds.match(text, position).end()
-                    if trace.mask(end) >> second & 1:
-                        position = end
+                if rounds is not None and position >= steps_until.get(place, 0):
+                    end = _rounds_end(rounds, text, trace, second, position)
+                    if end >= 0:
+                        position, place = end, second
+                        continue
+                    steps_until[place] = rounds.match(text, position).end()
                 place = first if trace.mask(position) >> first & 1 else second
                 continue
             elif code == JUMP:
@@ -508,6 +513,19 @@ class TwoPass:
             elif code == MATCH:
                 return position
             place += 1
+
+
+def _rounds_end(rounds: re.Pattern[str], text: str, trace: _Trace, behind: int, position: int) -> int:
+    """Return where a loop is left that goes on as long as *behind* it the text matches; -1 when that takes longer."""
+    end = len(text)
+    for _ in range(_TRIES):
+        found = rounds.match(text, position, end)
+        end = position if found is None else found.end()
+        last = trace.last(behind, position, end)
+        if last == end:
+            return end
+        end = last
+    return -1
 
 
 def _follow(state: _State, symbols: str) -> list[_Edge]:
