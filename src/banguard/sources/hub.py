@@ -32,7 +32,8 @@ _POSITION_EVERY = 10.0
 _RETRY_MIN, _RETRY_MAX = 1.0, 30.0
 _ROTATING_RETRY = 0.02
 _STALL_MIN, _STALL_MAX = 0.002, 0.1
-_PATIENCE, _LIVE_PATIENCE = 2.0, 0.01
+# How long jails wait for one that has no room: of old lines, of a burst, else at the end of a log.
+_PATIENCE, _BURST_PATIENCE, _LIVE_PATIENCE = 2.0, 0.05, 0.01
 _PARK_LOGS, _PARK_AFTER = 256, 3600.0
 # The file must be opened anew after these.
 _STALE = frozenset({errno.EIO, errno.ESTALE, errno.EBADF, errno.ENODEV, errno.ENXIO, errno.ENOTCONN})
@@ -540,7 +541,9 @@ class Hub:
         """
         if stream.refused_at is None:
             stream.refused_at, stream.retry = now, 0.0
-        patience = _LIVE_PATIENCE if any(reader.live for reader in stream.readers.values()) else _PATIENCE
+        patience = _PATIENCE
+        if any(reader.live for reader in stream.readers.values()):
+            patience = _BURST_PATIENCE if held.block.size * 2 > self._block_size else _LIVE_PATIENCE
         if len(held.waiting) == len(stream.readers) or now - stream.refused_at < patience:
             return False
         readers = [stream.readers.pop(jail) for jail in sorted(held.waiting)]

@@ -184,19 +184,21 @@ def test_jails_of_about_the_same_speed_stay_together(reading, path, clock):
     assert len(content) + 6 == r.hub.snapshot()[0].bytes_read
 
 
-def test_nobody_waits_for_a_slow_jail_at_the_end_of_a_log(reading, path, clock):
-    """A jail that takes nothing holds the others up for some milliseconds, once."""
-    r = reading(block_size=16, line_cap=8)
+@pytest.mark.parametrize(("size", "milliseconds"), [(4, 15), (20, 70)])
+def test_nobody_waits_for_a_slow_jail_at_the_end_of_a_log(reading, path, clock, size, milliseconds):
+    """A jail that takes nothing holds the others up for some milliseconds, once; a little longer where much comes."""
+    r = reading(block_size=32, line_cap=24)
     r.subscribe("slow", path, inbox=Inbox(2))
     r.subscribe("quick", path)
+    line = b"%0*d\n" % (size - 1, 7)
     for number in range(9):
-        append(path, b"%03d\n" % number)
+        append(path, line)
         r.hub.poll()
         if number == 2:
-            for _ in range(15):
+            for _ in range(milliseconds):
                 clock.advance(0.001)
                 r.hub.poll()
-        assert b"%03d\n" % number == r.inboxes["quick"].get_all(0)[-1].block
+        assert line == r.inboxes["quick"].get_all(0)[-1].block
 
 
 def test_all_inboxes_full_asks_to_come_again(reading, path, clock):
