@@ -62,6 +62,7 @@ class Scanner(Protocol):
 ENGINES: Mapping[str, str] = MappingProxyType(
     {
         "hyperscan": "banguard.matching.prefilter_hyperscan:HyperscanScanner",
+        "kinds": "banguard.matching.prefilter_kinds:KindsScanner",
         "find": "banguard.matching.prefilter_find:FindScanner",
     }
 )
