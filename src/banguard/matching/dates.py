@@ -19,7 +19,7 @@ _FAR: Final = 0x7FFFFFFF  # a column beyond any line
 _DAY: Final = 86_400
 _UNUSED_AFTER: Final = 300.0  # seconds after which the place of a template may be taken by any other
 _NEVER: Final = "\n"  # a beginning that no line has
-_WITHIN: Final = 2048  # characters of a line in which a date is looked for by patterns that may stand anywhere
+_WITHIN: Final = 2048  # characters of a line in which one of the defaults is looked for
 _SECONDS: Final = {text: int(text) for number in range(60) for text in (str(number), f"{number:02}")}
 
 
@@ -138,7 +138,8 @@ class DateDetector:
         except ValueError as error:
             raise PatternError(str(error), pattern=timezone or "") from None
         self._any_year = any_year
-        self._is_anywhere = datepattern is None
+        # Many templates are tried on each line then.
+        self._is_some_default = datepattern is None or ("{DATE}" in datepattern.upper() and "$" not in datepattern)
         self._years_until = -_FOR_EVER
         self._templates = [DateTemplate(each.pattern, each.weight) for each in weighted]
         self._first_unused = 0
@@ -171,7 +172,7 @@ class DateDetector:
             template.hits += 1
             template.last_used = now
             return self._again_found
-        if self._is_anywhere and len(line) > _WITHIN:
+        if self._is_some_default and len(line) > _WITHIN:
             line = line[:_WITHIN]
         if now >= self._years_until:
             self._set_years(now)

@@ -321,3 +321,12 @@ def test_no_line_is_too_strange(line, pattern):
     """Log text never raises, and what is cut lies in the line."""
     found = DateDetector(pattern).find(line, at(NOW))
     assert found is None or 0 <= found.start <= found.end <= len(line)
+
+
+@pytest.mark.parametrize("datepattern", [None, r"^[^\[]*\[({DATE})\]"])
+def test_a_date_is_looked_for_where_dates_stand(datepattern):
+    """Behind more text than an honest line has in front of its date none of the default forms is looked for."""
+    detector = DateDetector(datepattern, timezone="UTC")
+    line = "{} [2026-11-20 10:00:00] x"
+    assert detector.find(line.format("a" * 2000), at(NOW)) is not None
+    assert detector.find(line.format("a" * 2050), at(NOW)) is None
