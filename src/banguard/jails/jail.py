@@ -163,6 +163,23 @@ class _Decoder:
             return line.decode(self.encoding, "replace").rstrip("\r\n"), False
 
 
+class _Places:
+    """Where the candidate lines of a block are; found out when it is first asked."""
+
+    __slots__ = ("_block", "_spans")
+
+    def __init__(self, candidates: Candidates) -> None:
+        self._block = candidates.block
+        self._spans: Sequence[tuple[int, int]] | None = candidates.spans
+
+    def before(self, index: int) -> bytes:
+        """Return the end of what stands before a line, the one of that number among the candidates."""
+        if self._spans is None:
+            self._spans = tuple(_line_spans(self._block))
+        start, _ = self._spans[index]
+        return self._block[max(0, start - _LOOK_BACK_BYTES) : start]
+
+
 class Jail:
     """
     Turns candidate lines into failures and ban decisions. Used by one thread.
@@ -275,6 +292,7 @@ class Jail:
         monotonic = self._clock.monotonic
         ask_at = monotonic() + _GO_ON_EVERY
         times = _times(candidates)
+        places = _Places(candidates)
         for index, line in enumerate(self._decoded(candidates)):
             if go_on is not None and monotonic() >= ask_at:
                 if not go_on():
@@ -282,7 +300,7 @@ class Jail:
                 ask_at = monotonic() + _GO_ON_EVERY
             self._lines += 1
             try:
-                self._line(line, None if times is None else times[index], candidates, index)
+                self._line(line, None if times is None else times[index], log, places, index, live=candidates.live)
             except Exception as error:  # noqa: BLE001  one line must not cost the others
                 self._trouble(log, error)
         if candidates.spans is not None and candidates.times is None:
@@ -302,7 +320,8 @@ class Jail:
         texts = decoder.texts(block, candidates.spans)
         if texts is not None:
             return texts
-        return (self._decode(block[start:end], candidates.log, decoder) for start, end in _spans(candidates))
+        spans = _line_spans(block) if candidates.spans is None else candidates.spans
+        return (self._decode(block[start:end], candidates.log, decoder) for start, end in spans)
 
     def _decode(self, line: bytes, log: str, decoder: _Decoder) -> str:
         text, whole = decoder.text(line)
@@ -316,9 +335,8 @@ class Jail:
             )
         return text
 
-    def _line(self, line: str, given_time: float | None, candidates: Candidates, index: int) -> None:
+    def _line(self, line: str, given_time: float | None, log: str, places: _Places, index: int, *, live: bool) -> None:
         now = self._clock.now()
-        log, live = candidates.log, candidates.live
         dated = self._rules.date(line, now, given_time)
         at: float | None
         if dated.time is not None:
@@ -332,7 +350,7 @@ class Jail:
         if result.status == "matched":
             self._matched += 1
             if dated.time is None and not dated.optional:
-                at = self._undated(candidates, index, now)
+                at = self._undated(log, places.before(index), now, live=live)
             if at is not None:
                 for match in result.matches:
                     self._failure(match, at, now, dated)
@@ -341,11 +359,9 @@ class Jail:
         elif result.success is not None:
             self._succeeded(result.success, now if at is None else min(at, now))
 
-    def _undated(self, candidates: Candidates, index: int, now: float) -> float | None:
-        """Return the time of a matching line without a date, the one at that place among the candidates."""
-        log, live = candidates.log, candidates.live
-        start, _ = _spans(candidates)[index]
-        last = self._look_back(candidates.block[max(0, start - _LOOK_BACK_BYTES) : start], now)
+    def _undated(self, log: str, before: bytes, now: float, *, live: bool) -> float | None:
+        """Return the time of a matching line without a date; *before* is what stands before it in its block."""
+        last = self._look_back(before, now)
         if last is None and log in self._tails:
             last = self._look_back(self._tails[log], now)
         if last is None:
@@ -624,11 +640,6 @@ def _times(candidates: Candidates) -> Sequence[float] | None:
     if times is None or spans is None or len(times) == len(spans):
         return times
     return [times[number] for number in _line_numbers(candidates.block, spans)]
-
-
-def _spans(candidates: Candidates) -> Sequence[tuple[int, int]]:
-    """Return where the candidate lines are."""
-    return tuple(_line_spans(candidates.block)) if candidates.spans is None else candidates.spans
 
 
 def _line_spans(block: bytes) -> Iterator[tuple[int, int]]:
