@@ -32,7 +32,7 @@ class Waker(Protocol):
 
 
 class SystemClock:
-    """The clocks of the machine."""
+    """The clocks of the machine, in seconds: `now` since the epoch, `monotonic` only grows."""
 
     # Not wrapped: some are asked for each line of a log.
     now = staticmethod(time.time)
