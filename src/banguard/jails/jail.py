@@ -209,6 +209,7 @@ class Jail:
         """
         self._config = config
         self._rules = rules
+        self._given_up = rules.given_up
         self._clock = clock
         self._ignore = ignore
         self._resolver = resolver
@@ -274,6 +275,7 @@ class Jail:
         self._counter.configure(maxretry=config.maxretry, findtime=config.findtime, maxmatches=config.maxmatches)
         if rules is not None:
             self._rules = rules
+            self._given_up = rules.given_up
             self._counter.forget_rules()
         self._whole.clear()
         if ignore is not None:
@@ -307,6 +309,14 @@ class Jail:
             self._tails[log] = candidates.block[-_LOOK_BACK_BYTES:]
         self._cursors[log] = candidates.cursor
         self._moved[log] = None
+        if self._rules.given_up != self._given_up:
+            self._given_up = self._rules.given_up
+            logger.warning(
+                "[%s] Lines that keep the regexes busy are passed over, %d so far, the last one in %s",
+                self.name,
+                self._given_up,
+                log,
+            )
         return True
 
     def text(self, line: bytes) -> str:
