@@ -38,8 +38,8 @@ from banguard.matching.program import (
 
 # Text is looked at in pieces of this size: a piece seen before at the same state costs one step.
 _PIECE = 32
-# Transitions that are remembered: some megabytes.
-_MAX_EDGES = 20_000
+# Transitions that are remembered: a megabyte or two.
+_MAX_EDGES = 4000
 # Conditions on groups that are told apart, by a copy of the program for each case.
 _MAX_CONDITIONS = 2
 # Places at which a loop of several characters a round could be left that are tried at once.
@@ -136,6 +136,9 @@ class _Machine:
         self._main = self._add_main(program)
         self._before = self._link()
         self._up: dict[int, int] = {}
+        # The same for some of 16 instructions; and the bytes of a set.
+        self._words: dict[tuple[int, int], int] = {}
+        self._size = (len(self.codes) + 15) // 16 * 2
         # By regex: the test, the instructions that take one character that passes, and those that take many.
         self._tests: dict[str, tuple[Test, int, int]] = {}
         self._collect_tests()
@@ -291,6 +294,7 @@ class _Machine:
         """Return the state at the end of a text."""
         if self._edges > _MAX_EDGES:
             self._states.clear()
+            self._words.clear()
             self._edges = 0
         return self._state(self._always, _END)
 
@@ -314,6 +318,14 @@ class _Machine:
         edge = state[symbol] = _Edge(mask, to)
         return edge
 
+    def _reach_all(self, at: int, word: int) -> int:
+        """Return the instructions that lead to some of the 16 from *at* on that a word says."""
+        mask = 0
+        for bit in _bits(word):
+            mask |= self._reach(16 * at + bit)
+        self._words[at, word] = mask
+        return mask
+
     def _step(self, symbol: str) -> tuple[int, int]:
         chars = loops = 0
         for test, takes_one, takes_many in self._tests.values():
@@ -331,8 +343,10 @@ class _Machine:
     def _close(self, base: int, context: int, symbol: str) -> int:
         """Return all instructions from which the rest of the text matches."""
         mask = 0
-        for place in _bits(base):
-            mask |= self._reach(place)
+        for at, word in enumerate(memoryview(base.to_bytes(self._size, "little")).cast("H")):
+            if word:
+                found = self._words.get((at, word))
+                mask |= self._reach_all(at, word) if found is None else found
         for gates in self._order:
             is_open = True
             while is_open:
