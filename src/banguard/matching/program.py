@@ -141,9 +141,11 @@ def _is_plain(name: str, value: Any) -> bool:
 class _Compiler:
     """Turns the items of a regex into a program."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, known: dict[object, Any]) -> None:
         self._program = program
         self._watched: set[int] = set()
+        # Tests and looks by the item of which they are made: what is repeated is compiled again and again.
+        self._known = known
 
     def whole(self, items: Items, flags: int) -> None:
         """Compile a regex that ends in a match."""
@@ -164,7 +166,7 @@ class _Compiler:
     def _item(self, name: str, code: object, value: Any, flags: int) -> None:
         add = self._program.add
         if name in SINGLE:
-            add(CHAR, make_test(code, value, flags))
+            add(CHAR, self._test(code, value, flags))
         elif name in {"MAX_REPEAT", "MIN_REPEAT"}:
             least, most, inner = value
             self._repeat(least, most, inner, flags, greedy=name == "MAX_REPEAT")
@@ -189,6 +191,13 @@ class _Compiler:
             self._condition(group, yes, no, flags)
         else:
             raise UnsupportedError
+
+    def _test(self, code: object, value: Any, flags: int) -> Test:
+        key = (str(code), value if isinstance(value, int) else id(value), flags)
+        test: Test | None = self._known.get(key)
+        if test is None:
+            test = self._known[key] = make_test(code, value, flags)
+        return test
 
     def _watch(self, group: int) -> None:
         self._watched |= {2 * group, 2 * group + 1}
@@ -232,9 +241,16 @@ class _Compiler:
             program.arguments[place] = len(program.codes)
 
     def _look(self, value: tuple[int, Any], flags: int, *, wanted: bool) -> None:
+        key = ("look", id(value), flags)
+        look = self._known.get(key)
+        if look is None:
+            look = self._known[key] = self._make_look(value, flags)
+        self._program.add(LOOK, (look[0], wanted, look[1]))
+
+    def _make_look(self, value: tuple[int, Any], flags: int) -> tuple[Program, int]:
         direction, inner = value
         program = Program()
-        compiler = _Compiler(program)
+        compiler = _Compiler(program, self._known)
         width = 0
         if direction < 0:
             width, longest = inner.getwidth()
@@ -242,7 +258,7 @@ class _Compiler:
                 raise UnsupportedError
         compiler.whole(inner, flags)
         self._watched |= compiler._watched
-        self._program.add(LOOK, (program, wanted, width))
+        return program, width
 
     def _condition(self, group: int, yes: Items, no: Items | None, flags: int) -> None:
         self._watch(group)
@@ -337,7 +353,7 @@ def compile_program(compiled: re.Pattern[str]) -> Program | None:
         return None
     program = Program()
     try:
-        _Compiler(program).whole(*parsed)
+        _Compiler(program, {}).whole(*parsed)
     except (UnsupportedError, RecursionError):
         return None
     return program

@@ -132,6 +132,8 @@ class _Machine:
         self.arguments: list[Any] = []
         # `^`, `$`, `\b` and looks, by how deep they are in look-aheads.
         self._gates: dict[int, list[int]] = {}
+        # Where the programs of look-ahead are, by the program and how deep it is.
+        self._inner: dict[tuple[int, int], int] = {}
         self._always = 0
         self._main = self._add_main(program)
         self._before = self._link()
@@ -145,7 +147,7 @@ class _Machine:
         kinds = {self.arguments[place] for place in self._gate_places(AT)}
         self._has_words = bool(kinds & {"AT_BOUNDARY", "AT_NON_BOUNDARY"})
         self._has_lines = "AT_END_LINE" in kinds
-        self._order = [self._gates[depth] for depth in sorted(self._gates, reverse=True)]
+        self._order = self._order_gates()
         self._idle = self._find_idle() if is_anchored else -1
         self.symbols = _Symbols([test for test, _, _ in self._tests.values()], has_words=self._has_words)
         self._steps: dict[str, tuple[int, int]] = {}
@@ -164,7 +166,6 @@ class _Machine:
             raise _UnsupportedError
         copies, size = 1 << len(groups), len(codes)
         self._add_codes(program, copies)
-        looks: dict[int, tuple[int, bool, Test | None]] = {}
         for here in range(copies * size):
             copy, place = divmod(here, size)
             argument = program.arguments[place]
@@ -176,7 +177,7 @@ class _Machine:
                 caught = copy | 1 << groups.index(argument // 2)
                 self.arguments[here] = (argument, caught * size + place + 1)
             else:
-                self._add(program, here, place, 0, looks)
+                self._add(program, here, place, 0)
         return (1 << copies * size) - 1
 
     def _add_codes(self, program: Program, copies: int = 1) -> int:
@@ -188,15 +189,18 @@ class _Machine:
         return start
 
     def _add_inner(self, program: Program, depth: int) -> int:
-        """Add the program of a look-ahead; return its first instruction."""
-        start = self._add_codes(program)
+        """Add the program of a look-ahead, if it is not there yet; return its first instruction."""
+        known = self._inner.get((id(program), depth))
+        if known is not None:
+            return known
         if COND in program.codes:
             raise _UnsupportedError
+        start = self._inner[id(program), depth] = self._add_codes(program)
         for place in range(len(program.codes)):
-            self._add(program, start + place, place, depth, {})
+            self._add(program, start + place, place, depth)
         return start
 
-    def _add(self, program: Program, here: int, place: int, depth: int, looks: dict[int, Any]) -> None:
+    def _add(self, program: Program, here: int, place: int, depth: int) -> None:
         code, argument = program.codes[place], program.arguments[place]
         start = here - place
         if code == SPLIT:
@@ -208,9 +212,7 @@ class _Machine:
         elif code == MATCH:
             self._always |= 1 << here
         elif code == LOOK:
-            if place not in looks:
-                looks[place] = self._add_look(argument, depth)
-            argument = looks[place]
+            argument = self._add_look(argument, depth)
         if code in {AT, LOOK}:
             self._gates.setdefault(depth, []).append(here)
         self.arguments[here] = argument
@@ -262,6 +264,17 @@ class _Machine:
                 chars |= (code == CHAR) << place
                 loops |= (code in {LOOP, LAZY}) << place
                 self._tests[test.regex] = (known, chars, loops)
+
+    def _order_gates(self) -> list[list[tuple[int, int]]]:
+        """Return the gates, the deepest first: the bits of those that ask the same, and one of them."""
+        order = []
+        for depth in sorted(self._gates, reverse=True):
+            same: dict[object, tuple[int, int]] = {}
+            for place in self._gates[depth]:
+                places, gate = same.get(self.arguments[place], (0, place))
+                same[self.arguments[place]] = (places | 1 << place, gate)
+            order.append(list(same.values()))
+        return order
 
     def _find_exits(self) -> int:
         """Return the instructions of which is asked where they are: the first one, and those around loops."""
@@ -318,13 +331,19 @@ class _Machine:
         edge = state[symbol] = _Edge(mask, to)
         return edge
 
-    def _reach_all(self, at: int, word: int) -> int:
-        """Return the instructions that lead to some of the 16 from *at* on that a word says."""
-        mask = 0
-        for bit in _bits(word):
-            mask |= self._reach(16 * at + bit)
-        self._words[at, word] = mask
-        return mask
+    def _reach_all(self, mask: int) -> int:
+        """Return the instructions that lead to some of *mask* without a condition or a character, and these."""
+        found = mask
+        for at, word in enumerate(memoryview(mask.to_bytes(self._size, "little")).cast("H")):
+            if word:
+                part = self._words.get((at, word))
+                if part is None:
+                    part = 0
+                    for bit in _bits(word):
+                        part |= self._reach(16 * at + bit)
+                    self._words[at, word] = part
+                found |= part
+        return found
 
     def _step(self, symbol: str) -> tuple[int, int]:
         chars = loops = 0
@@ -342,19 +361,14 @@ class _Machine:
 
     def _close(self, base: int, context: int, symbol: str) -> int:
         """Return all instructions from which the rest of the text matches."""
-        mask = 0
-        for at, word in enumerate(memoryview(base.to_bytes(self._size, "little")).cast("H")):
-            if word:
-                found = self._words.get((at, word))
-                mask |= self._reach_all(at, word) if found is None else found
+        mask = self._reach_all(base)
         for gates in self._order:
-            is_open = True
-            while is_open:
-                is_open = False
-                for place in gates:
-                    if mask >> place & 3 == 2 and self._passes(place, mask, context, symbol):
-                        mask |= self._reach(place)
-                        is_open = True
+            is_open = 0
+            for places, gate in gates:
+                if self._passes(gate, mask, context, symbol):
+                    is_open |= places
+            while new := mask >> 1 & ~mask & is_open:
+                mask |= self._reach_all(new)
         return mask
 
     def _passes(self, place: int, mask: int, context: int, symbol: str) -> bool:
