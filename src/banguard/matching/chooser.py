@@ -20,6 +20,8 @@ _MAX_TEXTS = 6
 
 # Characters of a regex that mean themselves, with nothing behind that would make the last one optional.
 _PLAIN = re.compile(r"\^([A-Za-z0-9 :,_'/-]+)(?![*?+{])")
+# One of a few letters, as in `^[iI]nvalid`.
+_LETTERS = re.compile(r"\^\[([A-Za-z]+)\](?![*?+{])")
 
 
 class Chooser:
@@ -71,16 +73,20 @@ class Chooser:
 class _Candidate:
     """A regex of which it is asked whether it can match; it is parsed when that is not plain at once."""
 
-    __slots__ = ("_opening", "_parsed", "_pattern")
+    __slots__ = ("_letters", "_opening", "_parsed", "_pattern")
 
     def __init__(self, pattern: Pattern) -> None:
         self._pattern: Pattern | None = pattern if pattern.is_anchored else None
-        self._opening = _opening(pattern)
+        self._opening = _opening(pattern, _PLAIN)
+        # One of these is the first character, if there are any.
+        self._letters = _opening(pattern, _LETTERS)
         self._parsed: tuple[Items, int] | None = None
 
     def may_match(self, beginning: str) -> bool:
         """Tell whether a text that begins so, and goes on in any way, may have a match."""
         if not (self._opening.startswith(beginning) or beginning.startswith(self._opening)):
+            return False
+        if self._letters and beginning and beginning[0] not in self._letters:
             return False
         if self._pattern is None:
             return True
@@ -92,11 +98,11 @@ class _Candidate:
         return begins(*self._parsed, beginning)
 
 
-def _opening(pattern: Pattern) -> str:
-    """Return how each text begins that *pattern* matches, as far as that is plain."""
+def _opening(pattern: Pattern, form: re.Pattern[str]) -> str:
+    """Return what *form* catches of a regex that begins so; of one that says how each text begins that it matches."""
     if not pattern.is_anchored or pattern.flags & (re.IGNORECASE | re.VERBOSE):
         return ""
-    found = _PLAIN.match(pattern.regex)
+    found = form.match(pattern.regex)
     return found[1] if found else ""
 
 

@@ -25,6 +25,7 @@ PATTERNS = [
     r"^(?:<HOST>)?",
     r"^é+ <HOST>$",
     r"^(?:a|b)*c <HOST>",
+    r"^[jJ]oe <HOST>",
 ]
 COMPILED = [compile_pattern(text) for text in PATTERNS]
 
@@ -57,6 +58,8 @@ def test_nothing_that_matches_is_left_out(chosen, texts):
         ("fail 1.2.3.4", [1, 4]),
         ("FAIL", [4]),
         ("fake", [4]),
+        ("Joe 1", [4, 5]),
+        ("joke", [4]),
         ("falter", [4]),
         ("error a from", [4]),
         ("error a from 1", [2, 4]),
@@ -68,7 +71,9 @@ def test_nothing_that_matches_is_left_out(chosen, texts):
 )
 def test_what_is_tried(text, numbers):
     """By the beginning of a text most regexes are ruled out; one that is not bound to the start is always there."""
-    chooser = Chooser([compile_pattern(each) for each in (PATTERNS[0], PATTERNS[1], r"^ab* <HOST>", PATTERNS[4])])
+    chooser = Chooser(
+        [compile_pattern(each) for each in (PATTERNS[0], PATTERNS[1], r"^ab* <HOST>", PATTERNS[4], PATTERNS[-1])]
+    )
     assert numbers == [number for number, _ in chooser(text + "\n")]
 
 
