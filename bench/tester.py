@@ -16,7 +16,7 @@ import logs
 # Attack lines cost more, so that fewer will do.
 QUIET, ATTACK = 200_000, 50_000
 PARSER = "/usr/libexec/sshguard/sshg-parser"
-ROUNDS = 3
+ROUNDS = 5
 BIN = os.path.dirname(sys.executable)
 
 

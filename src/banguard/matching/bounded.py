@@ -16,6 +16,7 @@ from collections.abc import Iterable
 
 from banguard.matching.program import (
     AT,
+    ATOMIC,
     CHAR,
     COND,
     JUMP,
@@ -51,6 +52,11 @@ class Bounded:
         self._program = program
         self._is_anchored = is_anchored
         self._marks = 2 * compiled.groups + 2
+
+    @property
+    def is_careful(self) -> bool:
+        """Whether the regex has atomic groups: whoever wrote it thought of what `re` could need."""
+        return ATOMIC in self._program.codes
 
     def search(self, text: str) -> SpanMatch | None:
         """Return the leftmost match in *text*; GiveUpError when that takes too many steps."""
@@ -146,6 +152,11 @@ class _Run:
                     if not self._look(argument, position, marks, ways):
                         break
                     place += 1
+                elif code == ATOMIC:
+                    position = self._enter(argument, position, marks, ways)
+                    if position < 0:
+                        break
+                    place += 1
                 elif code == COND:
                     group, without = argument
                     caught = marks[2 * group] >= 0 and marks[2 * group + 1] >= 0
@@ -168,14 +179,20 @@ class _Run:
             return not wanted
         if program.literal:
             return self._text.startswith(program.literal, start) == wanted
+        if not wanted:
+            return self.run(program, start, list(marks), set()) < 0
+        return self._enter(program, start, marks, ways) >= 0
+
+    def _enter(self, program: Program, start: int, marks: list[int], ways: list[tuple[int, int]]) -> int:
+        """Match a program of its own, once: what it finds stays as it is. Return its end, or -1."""
         inner = list(marks)
-        found = self.run(program, start, inner, set()) >= 0
-        if found and wanted:
+        end = self.run(program, start, inner, set())
+        if end >= 0:
             for mark, before in enumerate(marks):
                 if inner[mark] != before:
                     ways.append((~mark, before))
                     marks[mark] = inner[mark]
-        return found == wanted
+        return end
 
 
 def _stands_at(kind: str, text: str, position: int) -> bool:

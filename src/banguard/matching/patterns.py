@@ -183,7 +183,8 @@ class Pattern:
             self._bounded = _compile_bounded(self._compiled, is_anchored=self.is_anchored)
             if not isinstance(self._bounded, TwoPass):
                 # What is left is slower than `re` where that is safe.
-                self._limit = ENDLESS if self._bounded is None else self._safe_length()
+                is_safe = self._bounded is None or self._bounded.is_careful
+                self._limit = ENDLESS if is_safe else self._safe_length()
                 return self.find_long(subject)
         return self._bounded.search(subject)
 

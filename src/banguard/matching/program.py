@@ -16,7 +16,7 @@ _MAX_SIZE = 20_000
 _ASCII = 128
 _MOST_KNOWN = 4096
 
-CHAR, LOOP, LAZY, SPLIT, JUMP, SAVE, AT, LOOK, REF, COND, MATCH = range(11)
+CHAR, LOOP, LAZY, SPLIT, JUMP, SAVE, AT, LOOK, REF, COND, ATOMIC, MATCH = range(12)
 
 _SCOPES = ((re.IGNORECASE, "i"), (re.ASCII, "a"), (re.DOTALL, "s"))
 
@@ -183,6 +183,11 @@ class _Compiler:
             add(AT, _at_kind(str(value), flags))
         elif name in {"ASSERT", "ASSERT_NOT"}:
             self._look(value, flags, wanted=name == "ASSERT")
+        elif name == "ATOMIC_GROUP":
+            self._atomic(value, flags)
+        elif name == "POSSESSIVE_REPEAT":
+            # The same as an atomic group around a repeat that gives back.
+            self._atomic([("MAX_REPEAT", value)], flags)
         elif name == "GROUPREF" and not flags & re.IGNORECASE:
             self._watch(value)
             add(REF, value)
@@ -259,6 +264,13 @@ class _Compiler:
         compiler.whole(inner, flags)
         self._watched |= compiler._watched
         return program, width
+
+    def _atomic(self, inner: Items, flags: int) -> None:
+        program = Program()
+        compiler = _Compiler(program, self._known)
+        compiler.whole(inner, flags)
+        self._watched |= compiler._watched
+        self._program.add(ATOMIC, program)
 
     def _condition(self, group: int, yes: Items, no: Items | None, flags: int) -> None:
         self._watch(group)
@@ -345,8 +357,7 @@ def compile_program(compiled: re.Pattern[str]) -> Program | None:
     r"""
     Return the program of a regex; None when it holds something that cannot be matched so.
 
-    That is: atomic groups and possessive repeats (whose authors know about backtracking), back-references that ignore
-    case, `\b` under (?a), and repeats by the thousands.
+    That is: back-references that ignore case, `\b` under (?a), and repeats by the thousands.
     """
     parsed = parse(compiled.pattern, compiled.flags)
     if parsed is None:

@@ -8,8 +8,8 @@ instruction of the set, or does not. Then from the beginning to the end: of the 
 which the instruction is in the set; it cannot fail. Characters that one loop takes are passed in one step.
 
 See Frisch and Cardelli, "Greedy regular expression matching", 2004, and Cox, "Regular Expression Matching in the Wild",
-2010. What it cannot match is left to `bounded`: back-references, loops of which a round may take nothing, looks behind
-of more than one character.
+2010. What it cannot match is left to `bounded`: back-references, atomic groups, loops of which a round may take
+nothing, looks behind of more than one character.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from banguard.matching.program import (
     AT,
+    ATOMIC,
     CHAR,
     COND,
     JUMP,
@@ -181,7 +182,7 @@ class _Machine:
         return (1 << copies * size) - 1
 
     def _add_codes(self, program: Program, copies: int = 1) -> int:
-        if program.has_empty_rounds or REF in program.codes:
+        if program.has_empty_rounds or {REF, ATOMIC} & set(program.codes):
             raise _UnsupportedError
         start = len(self.codes)
         self.codes += program.codes * copies

@@ -78,7 +78,7 @@ def test_effort_has_an_end():
         bounded(r"(?:a?){200}[bc]").search("a" * (MAX_STEPS // 100))
 
 
-@pytest.mark.parametrize("regex", [r"(?>a+)b", "a++b", r"(?i)(a)\1", r"(?a)\bx", "(?:a{1000}){1000}"])
+@pytest.mark.parametrize("regex", [r"(?i)(a)\1", r"(?a)\bx", "(?:a{1000}){1000}"])
 def test_what_it_cannot_do(regex):
     """A construct that it cannot match like `re` is left to `re`."""
     assert bounded(regex) is None

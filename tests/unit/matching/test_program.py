@@ -9,7 +9,7 @@ import pytest
 from banguard.matching.program import ONE_CHARACTER, compile_program
 
 
-@pytest.mark.parametrize("regex", [r"(?>a+)b", "a++b", r"(?i)(a)\1", r"(?a)\bx", "(?:a{1000}){1000}"])
+@pytest.mark.parametrize("regex", [r"(?i)(a)\1", r"(?a)\bx", "(?:a{1000}){1000}"])
 def test_what_cannot_be_a_program(regex):
     """A construct that cannot be matched as `re` does is left to `re`."""
     assert compile_program(re.compile(regex)) is None
