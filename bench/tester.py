@@ -14,9 +14,9 @@ from typing import IO
 import logs
 
 # Attack lines cost more, so that fewer will do.
-QUIET, ATTACK = 200_000, 50_000
+QUIET, ATTACK = 500_000, 50_000
 PARSER = "/usr/libexec/sshguard/sshg-parser"
-ROUNDS = 5
+ROUNDS = 3
 BIN = os.path.dirname(sys.executable)
 
 
